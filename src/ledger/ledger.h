@@ -1,0 +1,384 @@
+/* The ledger: where runs, stages, shards, attempts, workers and outputs are
+ * recorded. This is the contract of every back end; ledger.c holds the thin
+ * wrappers and the registry, one folder-local file the functions of each back
+ * end, tests/contract/ the suite that they all pass.
+ *
+ * A handle belongs to one thread at a time. Calls are synchronous and may take
+ * milliseconds (a durable commit), so a worker gives them a thread of their own.
+ *
+ * Errors common to all calls: ST_BUSY (another process holds the database;
+ * the text names its pid where that can be known), ST_TRANSIENT (worth trying
+ * again), ST_FULL, ST_DENIED, ST_CORRUPT, ST_CONFIG (a format that is too new
+ * or not ebb's), ST_NO_MEMORY. A call that fails has changed nothing.
+ *
+ * Text and names are bytes with a length: items may hold anything but are at
+ * most LEDGER_ITEM_MAX long. Strings that a call returns are owned by the
+ * structure they came in and freed by its _free function.
+ *
+ * Times named *_wall_ms are for people. Times named *_boot_ms are
+ * CLOCK_BOOTTIME of this machine. */
+#ifndef EBB_LEDGER_LEDGER_H
+#define EBB_LEDGER_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/status.h"
+#include "model/machine.h"
+
+enum {
+	LEDGER_ID_SIZE = 16,
+	LEDGER_ITEM_MAX = 1 << 20,
+	LEDGER_NAME_MAX = 64,
+	LEDGER_FORMAT = 1, /* of what is stored; see docs/formats.md */
+};
+
+struct ledger;
+
+/* ---- opening ---- */
+
+struct ledger_options {
+	bool create;     /* make it if it is not there; else ST_NOT_FOUND */
+	bool read_only;  /* for status: takes no lock, creates nothing */
+	int64_t busy_ms; /* how long to wait for another process's write */
+};
+
+/* `path` is a plain path or sqlite:PATH. The folder must exist. Refuses
+ * (ST_CONFIG) file systems that are not on the allow-list by name, with what
+ * to use instead; a file that is not an ebb ledger; a ledger of a newer
+ * format. A truncated or damaged one is ST_CORRUPT. Never modifies a file that
+ * it refuses. */
+enum status ledger_open(const char *path, const struct ledger_options *opt, struct ledger **out,
+    struct error *e) MUST_USE;
+void ledger_close(struct ledger *l); /* NULL is fine; rolls back an open group */
+
+/* ---- groups ----
+ * Calls between begin and commit become durable together, in one fsync, or not
+ * at all; outside a group every call that changes something is durable when it
+ * returns. A call that fails inside a group has no effect of its own and
+ * leaves the group usable (ST_FULL, ST_CORRUPT and ST_TRANSIENT excepted: then
+ * commit fails too). After a failed commit nothing of the group happened. */
+enum status ledger_begin(struct ledger *l, struct error *e) MUST_USE;
+enum status ledger_commit(struct ledger *l, struct error *e) MUST_USE;
+void ledger_rollback(struct ledger *l);
+
+/* ---- runs and stages ---- */
+
+enum run_state { RUN_ACTIVE = 0, RUN_FINISHED = 1, RUN_CANCELLED = 2 };
+
+struct ledger_run {
+	int64_t id;
+	char name[LEDGER_NAME_MAX]; /* "r7": unique in this ledger */
+	uint8_t key[LEDGER_ID_SIZE];
+	int generation;             /* 1 at first */
+	enum run_state state;
+	int64_t stage;              /* id of its newest generation's stage */
+	int64_t created_wall_ms;
+	int64_t changed_wall_ms;    /* last change of state or generation */
+	char *title;                /* one line for people */
+	char *spec;                 /* JSON of the stage: model/spec.h */
+};
+
+void ledger_run_free(struct ledger_run *r); /* what it owns, not r itself */
+
+/* ST_NOT_FOUND when there is none. The name may also be "" for the newest. */
+enum status ledger_run_by_key(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
+    struct ledger_run *out, struct error *e) MUST_USE;
+enum status ledger_run_by_name(struct ledger *l, const char *name, struct ledger_run *out,
+    struct error *e) MUST_USE;
+/* All runs, oldest first; *out is one block to free with ledger_run_list_free. */
+enum status ledger_run_list(struct ledger *l, struct ledger_run **out, size_t *n,
+    struct error *e) MUST_USE;
+void ledger_run_list_free(struct ledger_run *list, size_t n);
+
+/* A run with its first generation and an empty stage; named "r<number>" with
+ * a number never used before in this ledger. ST_EXISTS if the key is taken. */
+enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
+    const char *title, const char *spec, struct ledger_run *out, struct error *e) MUST_USE;
+/* The next generation: run active again, a new empty stage, spec replaced.
+ * What the older one left accepted but unpublished must have been published
+ * or ended before (ST_BUSY otherwise). Rows of older generations stay until
+ * ledger_generation_prune. */
+enum status ledger_run_renew(struct ledger *l, struct ledger_run *run, const char *spec,
+    struct error *e) MUST_USE;
+enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state state,
+    struct error *e) MUST_USE;
+/* Removes shards and attempts of generations before the newest, at most
+ * `max_rows` a call; *more says whether to call again. Output rows stay. */
+enum status ledger_generation_prune(struct ledger *l, int64_t run, int max_rows, bool *more,
+    struct error *e) MUST_USE;
+/* Removes a run and all its rows, output rows included. */
+enum status ledger_run_remove(struct ledger *l, int64_t run, struct error *e) MUST_USE;
+
+/* Counters are kept with every transition, so this is one row whatever the
+ * number of shards. */
+struct ledger_stage {
+	int64_t id;
+	int64_t run;
+	int generation;
+	bool plan_complete;
+	bool sealed;
+	int64_t planned;              /* shards in the list so far; the total once complete */
+	int64_t count[SHARD_STATES];
+	int64_t attempts;             /* ended, of any cause */
+	int64_t ended[CAUSE_COUNT];   /* attempts by cause */
+	int64_t run_ms;               /* slot time of attempts that were accepted */
+	int64_t lost_ms;              /* slot time of attempts that were not */
+	int64_t with_files;           /* shards whose item was a regular file when planned */
+};
+
+enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
+    struct error *e) MUST_USE;
+/* Once, when the plan is complete and every shard published: ST_BUSY if not.
+ * Sealing a sealed stage is fine. The manifest is durable before this. */
+enum status ledger_stage_seal(struct ledger *l, int64_t stage, struct error *e) MUST_USE;
+
+/* ---- planning ----
+ * A list is planned in order, in chunks of LEDGER_CHUNK items (the last one
+ * may be shorter). When a run is started again, its list is read again: as
+ * long as each chunk's digest is the recorded one, nothing is written. From the
+ * first chunk that differs on, ledger_plan_restart marks the rest of the rows
+ * as unseen and the items are planned anew; known ones keep their row and what
+ * was done, wherever they stand now. Rows still unseen at ledger_plan_finish
+ * have left the list: they are not counted, claimed or listed any more. */
+
+enum { LEDGER_CHUNK = 1024 };
+
+struct ledger_item {
+	uint8_t id[LEDGER_ID_SIZE]; /* identity without the occurrence number */
+	const char *item;           /* arguments, joined by NUL */
+	size_t item_len;
+	int32_t part;               /* byte shards: number in its file; else -1 */
+	int64_t offset;             /* byte shards: range in the file; else 0, -1 */
+	int64_t length;
+	struct file_version version;
+	const char *final;          /* final name of its output; NULL: none */
+	size_t final_len;
+};
+
+/* Adds or re-finds n shards with ordinals first, first+1, ... An item that was
+ * already planned since the last restart gets the next occurrence number, and
+ * id' = first 16 bytes of SHA-256(id, occurrence as 8 bytes little-endian).
+ * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
+ * With `carry_from` > 0, a new item that is published in that stage (same id,
+ * same version) is taken over as published with its output row.
+ * ST_EXISTS: a final name is another shard's of a run that is not older (the
+ * text names both items); *bad is the index of the item. Nothing was added. */
+enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
+    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
+    struct error *e) MUST_USE;
+/* The digest recorded for chunk `index`; ST_NOT_FOUND if none. */
+enum status ledger_plan_chunk_get(struct ledger *l, int64_t stage, int64_t index,
+    uint8_t digest[HASH_SIZE], struct error *e) MUST_USE;
+enum status ledger_plan_chunk_put(struct ledger *l, int64_t stage, int64_t index,
+    const uint8_t digest[HASH_SIZE], struct error *e) MUST_USE;
+/* Rows with an ordinal from `first` on become unseen, chunks from
+ * first/LEDGER_CHUNK on are forgotten, the plan is open again. Occurrence
+ * numbers go on from what the rows before `first` hold. */
+enum status ledger_plan_restart(struct ledger *l, int64_t stage, int64_t first,
+    struct error *e) MUST_USE;
+/* The list has ended after `total` items: sets plan_complete. Leased rows that
+ * are unseen become void: their floor is raised. *dropped is how many rows
+ * left the list. */
+enum status ledger_plan_finish(struct ledger *l, int64_t stage, int64_t total, int64_t *dropped,
+    struct error *e) MUST_USE;
+/* Planned rows whose item was a file, in row order after `*after_row` (0 at
+ * first), at most max: for checking whether inputs changed. Returns fewer
+ * than max at the end. Only item, version and row are filled. */
+struct ledger_shard;
+enum status ledger_plan_inputs(struct ledger *l, int64_t stage, int64_t *after_row, size_t max,
+    struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+
+/* ---- shards ---- */
+
+struct ledger_shard {
+	int64_t row;      /* its key in this ledger */
+	int64_t ordinal;  /* place in the list, from 0 */
+	struct shard s;
+	char *item;       /* arguments joined by NUL, and a NUL after the last */
+	size_t item_len;
+	int32_t part;
+	int32_t occurrence; /* 0, or the number of equal items before it */
+	int64_t offset;
+	int64_t length;
+	struct file_version version;
+	char *final;      /* NULL: none */
+	int64_t worker;   /* holder, when leased or accepted */
+	int attempts;     /* that started */
+	int64_t not_before_boot_ms;
+	char *files;      /* JSON of struct ledger_file, when accepted or published */
+};
+
+void ledger_shard_free(struct ledger_shard *s); /* what it owns, not s itself */
+
+/* Claims up to max ready shards of the list, lowest ordinal first, for a
+ * registered worker; `below` limits it to ordinals under it (what the list
+ * has been read up to). Shards whose delay is not over are passed by, and
+ * *next_boot_ms is when the earliest of them may be claimed (-1: none). A shard
+ * that must run alone is returned alone, or not at all when it is not first.
+ * ST_FENCED: the worker's lease was taken over. */
+enum status ledger_claim(struct ledger *l, int64_t stage, int64_t worker, int64_t below,
+    size_t max, struct ledger_shard *out, size_t *n, int64_t *next_boot_ms,
+    struct error *e) MUST_USE;
+
+/* What is kept about an attempt. */
+struct ledger_attempt {
+	int64_t epoch;
+	int64_t worker;
+	enum cause cause;
+	int slot;              /* from 1 */
+	int exit_code;         /* -1: ended by a signal */
+	int exit_signal;
+	int64_t started_wall_ms;
+	int64_t run_ms;        /* from start to end */
+	int64_t cpu_ms;        /* user + system of the command and its waited-for children */
+	int64_t max_rss_kib;
+	int64_t out_bytes;
+	int64_t err_bytes;
+	char note[256];        /* its last error line, or why; UTF-8 */
+};
+
+/* A file of an accepted shard. */
+struct ledger_file {
+	char *private_path; /* relative to the folder the run works in, or absolute */
+	char *final_path;   /* "" for delivery to ebb's own stdout */
+	int64_t size;
+	uint8_t hash[HASH_SIZE];
+};
+
+/* The attempt of `a->epoch` is done. Without files the shard is published at
+ * once. `after` is the version of the input when it was done, which is what
+ * the next start compares with. ST_FENCED: its epoch is void, nothing is
+ * accepted and the private files are the caller's to remove. A repeated call
+ * is fine. */
+enum status ledger_accept(struct ledger *l, int64_t row, const struct ledger_attempt *a,
+    const struct ledger_file *files, size_t n_files, const struct file_version *after,
+    struct error *e) MUST_USE;
+/* The files are in their final place: output rows get their size and hash. */
+enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch,
+    struct error *e) MUST_USE;
+/* Neither private nor final files exist any more: ready under a new epoch. */
+enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch,
+    struct error *e) MUST_USE;
+/* The attempt ended otherwise (a->cause): counted and judged by shard_step.
+ * `now` is the row after it; `delay_ms` was chosen by the caller (retry_delay_ms). */
+enum status ledger_end(struct ledger *l, int64_t row, const struct ledger_attempt *a,
+    const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,
+    struct error *e) MUST_USE;
+/* Claimed but never started. */
+enum status ledger_give_back(struct ledger *l, int64_t row, int64_t epoch,
+    struct error *e) MUST_USE;
+/* An operator's `ebb retry`, or a start of an unfinished run: a fresh budget.
+ * row 0: every failed and set-aside shard of the stage; *n says how many. */
+enum status ledger_retry(struct ledger *l, int64_t stage, int64_t row, int64_t *n,
+    struct error *e) MUST_USE;
+/* The input is another one now: EV_INPUT_CHANGED and the new version. A leased
+ * shard's attempt becomes void. */
+enum status ledger_input_changed(struct ledger *l, int64_t row, const struct file_version *version,
+    struct error *e) MUST_USE;
+/* Accepted but unpublished shards that this worker holds, or whose holder is
+ * gone: the latter become this worker's. In order of their ordinals, at most max. */
+enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, size_t max,
+    struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+
+/* Parses ledger_shard.files; *out is one block, freed with ledger_files_free. */
+enum status ledger_files_parse(const char *json, struct ledger_file **out, size_t *n,
+    struct error *e) MUST_USE;
+void ledger_files_free(struct ledger_file *files, size_t n);
+
+/* ---- outputs: who owns a final name ---- */
+
+struct ledger_output {
+	bool planned;      /* some shard of the newest generation will write it */
+	bool published;    /* size and hash are of what ebb put there last */
+	int64_t size;
+	uint8_t hash[HASH_SIZE];
+};
+
+/* ST_NOT_FOUND: the name is nobody's here. */
+enum status ledger_output_get(struct ledger *l, const char *final, size_t len,
+    struct ledger_output *out, struct error *e) MUST_USE;
+
+/* ---- looking ---- */
+
+struct ledger_query {
+	int64_t stage;
+	int state;           /* an enum shard_state, or -1 for all */
+	int64_t ordinal;     /* exactly this one, or -1 */
+	int64_t from;        /* ordinals from this one on */
+	const char *item_prefix; /* bytes that the item begins with, or NULL */
+	size_t item_prefix_len;
+	size_t max;
+};
+
+/* Shards in order of their ordinals. */
+enum status ledger_shards(struct ledger *l, const struct ledger_query *q,
+    struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+/* Attempts of a shard, oldest first; the newest max of them. */
+enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
+    size_t *n, struct error *e) MUST_USE;
+/* Ended attempts of done shards of a stage, for summing up: see ledger_stage. */
+
+/* ---- workers ---- */
+
+struct ledger_worker {
+	int64_t id;
+	char name[LEDGER_NAME_MAX];  /* unique; also names its lock file */
+	int64_t run;
+	int32_t pid;
+	uint64_t start_ticks;        /* of the pid: /proc/PID/stat field 22 */
+	char boot_id[37];
+	int64_t lease_until_boot_ms;
+	bool gone;                   /* left, or was expired */
+};
+
+enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct error *e) MUST_USE;
+/* One heartbeat for all of the worker's shards. ST_FENCED: it was expired by
+ * somebody else; all of its leases are void. An expired lease that nobody took
+ * is renewed. */
+enum status ledger_worker_renew(struct ledger *l, int64_t worker, int64_t until_boot_ms,
+    struct error *e) MUST_USE;
+/* Workers that are not gone (run 0: of all runs). */
+enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *out, size_t max,
+    size_t *n, struct error *e) MUST_USE;
+/* The worker is dead or fenced (the caller has made sure: its lock is free, or
+ * it has been ended): its leased shards end with `cause` (CAUSE_LOST, or
+ * CAUSE_INTERRUPTED for a worker that leaves), except that those which
+ * `started` says were only claimed are given back. Its accepted shards can be
+ * taken. *lost is how many had started. A worker that is gone is fine. */
+enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
+    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    void *arg, int64_t *lost, struct error *e) MUST_USE;
+
+/* ---- leases by name ("plan", "seal", one each per stage) ----
+ * Held until released or until the worker is gone. ST_BUSY: held by another. */
+enum status ledger_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,
+    struct error *e) MUST_USE;
+enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *name,
+    int64_t worker, struct error *e) MUST_USE;
+
+/* ---- events and care ---- */
+
+/* One line of a run's history (kind: "start", "drain", "takeover", "seal"...). */
+enum status ledger_event_add(struct ledger *l, int64_t run, const char *kind, const char *text,
+    struct error *e) MUST_USE;
+struct ledger_event {
+	int64_t wall_ms;
+	char kind[24];
+	char text[256];
+};
+/* The newest max, oldest of them first. */
+enum status ledger_events(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,
+    size_t *n, struct error *e) MUST_USE;
+/* A full check (SQLite: integrity_check, and counters against rows). *problem
+ * is "" when all is well. */
+enum status ledger_verify(struct ledger *l, struct buf *problem, struct error *e) MUST_USE;
+/* Gives free pages back to the file system, as far as it is cheap. */
+enum status ledger_shrink(struct ledger *l, struct error *e) MUST_USE;
+/* Bytes on disk. */
+int64_t ledger_bytes(struct ledger *l);
+
+#endif
