@@ -44,10 +44,13 @@ struct guardian_options {
 	const char *spool_dir;  /* exists; for the outputs of children */
 	int64_t err_cap;        /* bytes of a stderr file that are kept, head and
 	                         * tail; the middle is freed while it runs */
+	const int *keep_fds;    /* the worker's locks, each above 2: the guardian */
+	int n_keep_fds;         /* keeps them open until its last child is gone */
 };
 
-/* Forks the guardian. Call from the main thread, before any other thread.
- * SIGCHLD is left alone in the worker. Strings are copied. */
+/* Forks the guardian and waits until it is ready. Call from the main thread,
+ * before any other thread. The worker becomes a subreaper; SIGCHLD is left
+ * alone in it. Nothing of *opt is needed afterwards but the slots. */
 enum status guardian_start(const struct guardian_options *opt, struct guardian **out,
     struct error *e) MUST_USE;
 
@@ -60,10 +63,13 @@ struct guardian_spawn {
 	const char *const *argv;/* NULL-terminated, argv[0] as the user wrote it */
 	const char *const *env; /* NULL-terminated "NAME=value" to add or replace;
 	                         * EBB_WORKER, EBB_SHARD_ROW, EBB_EPOCH and EBB_SLOT
-	                         * are added by the guardian itself */
+	                         * (the lane, from 0) are added by the guardian
+	                         * itself, and EBB_WORKER_OUTER inside another ebb */
 	int stdin_fd;           /* -1: /dev/null; else handed over (the worker's
 	                         * copy is closed by guardian_send when it succeeds) */
-	const char *stdout_path;/* created anew (O_EXCL, 0600 & ~umask... see .c);
+	const char *stdout_path;/* a name of this attempt alone: what is there is
+	                         * unlinked, then it is created, 0666 & ~umask.
+	                         * Removed again when the child cannot be started.
 	                         * NULL: a spool file of the guardian's own */
 	int64_t timeout_ms;     /* TERM to the group after so long, KILL 5 s after
 	                         * that; 0: none. Measured from the start on
@@ -84,7 +90,9 @@ enum guardian_fate {
 	GUARDIAN_EXITED,      /* exit_code, or exit_signal */
 	GUARDIAN_NOT_STARTED, /* dropped from the queue */
 	GUARDIAN_EXEC_FAILED, /* os_errno says why; nothing ran */
-	GUARDIAN_SETUP_FAILED,/* os_errno: no process, no output file, ... */
+	GUARDIAN_SETUP_FAILED,/* os_errno: no process, no output file, ... and nothing
+	                       * ran; with lane >= 0 it ran, but its output could not
+	                       * be put under its name */
 };
 
 /* How a request ended. Fixed size; comes through the descriptor. */
@@ -92,11 +100,12 @@ struct guardian_end {
 	uint64_t id;
 	int32_t fate;         /* enum guardian_fate */
 	int32_t lane;         /* 0-based; -1 when it never started */
-	int32_t exit_code;    /* -1 when ended by a signal */
+	int32_t exit_code;    /* -1 when ended by a signal or never started */
 	int32_t exit_signal;
 	int32_t os_errno;
 	bool timed_out;       /* the time-out's TERM or KILL was sent */
-	bool fenced;          /* ended because the worker's fence had passed */
+	bool fenced;          /* ended, or dropped, because the worker's fence had
+	                       * passed */
 	bool leftovers;       /* descendants had to be killed at the end */
 	int64_t started_boot_ns;
 	int64_t ended_boot_ns;
@@ -121,11 +130,15 @@ enum status guardian_receive(struct guardian *g, struct guardian_end *out, size_
 
 int32_t guardian_pid(const struct guardian *g);
 
-/* After the guardian has died: kills this process's own descendants (which
- * came to it as their subreaper) until there is none, 2 s at most. */
-void guardian_end_orphans(void);
+/* After the guardian has died: kills and reaps what came to this process as
+ * its subreaper, until there is none, 2 s at most. Children that this process
+ * had before guardian_start or started itself in its own session are not
+ * touched. Ends the guardian too, should it still be there. */
+void guardian_end_orphans(struct guardian *g);
 
-/* Kills what still runs, waits for the guardian to leave, frees. NULL is fine. */
+/* Kills what still runs, waits for the guardian to leave (10 s at most when a
+ * process cannot be killed), frees. Also right after the guardian has died,
+ * then with guardian_end_orphans. NULL is fine. */
 void guardian_stop(struct guardian *g);
 
 /* Looks a command up as execvp would: *path is a new string, freed by the

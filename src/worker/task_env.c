@@ -1,0 +1,195 @@
+#include "worker/task_env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "worker/procs.h"
+#include "worker/request.h"
+
+enum { OWN_WORKER, OWN_ROW, OWN_EPOCH, OWN_SLOT, OWN_OUTER, OWN_COUNT };
+
+struct name {
+	char *text; /* "NAME=..." */
+	size_t len;       /* without the '=' */
+};
+
+struct task_env {
+	struct name *base; /* the process's environment without the own names */
+	size_t n_base;
+	struct name *added;
+	size_t cap_added;
+	char **argv;
+	size_t cap_argv;
+	char **envp;
+	size_t cap_envp;
+	struct buf outer; /* the variable for an ebb in an ebb; empty when there is none */
+	char own[OWN_OUTER][80];
+};
+
+static const char *const own_names[OWN_COUNT] = {
+	[OWN_WORKER] = TASK_ENV_WORKER,
+	[OWN_ROW] = TASK_ENV_ROW,
+	[OWN_EPOCH] = TASK_ENV_EPOCH,
+	[OWN_SLOT] = TASK_ENV_SLOT,
+	[OWN_OUTER] = TASK_ENV_OUTER,
+};
+
+static size_t name_len(const char *text)
+{
+	return strcspn(text, "=");
+}
+
+static bool same_name(const struct name *a, const struct name *b)
+{
+	return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+}
+
+static bool is_own(const struct name *n)
+{
+	size_t i;
+
+	if (n->len < 4 || memcmp(n->text, "EBB_", 4) != 0)
+		return false;
+	for (i = 0; i < OWN_COUNT; i++)
+		if (strlen(own_names[i]) == n->len && memcmp(own_names[i], n->text, n->len) == 0)
+			return true;
+	return false;
+}
+
+/* This process is a task of another worker: its tag is handed down, so that
+ * the other worker's guardian knows our children when they come to it. */
+static void make_outer(struct task_env *t)
+{
+	const char *worker = getenv(TASK_ENV_WORKER);
+	const char *row = getenv(TASK_ENV_ROW);
+	const char *epoch = getenv(TASK_ENV_EPOCH);
+	const char *slot = getenv(TASK_ENV_SLOT);
+	const char *outer = getenv(TASK_ENV_OUTER);
+
+	if (worker == NULL || row == NULL || epoch == NULL || slot == NULL)
+		return;
+	buf_printf(&t->outer, TASK_ENV_OUTER "=%s/%s/%s/%s", worker, row, epoch, slot);
+	if (outer != NULL)
+		buf_printf(&t->outer, " %s", outer);
+}
+
+struct task_env *task_env_create(const char *token)
+{
+	struct task_env *t = mem_zero(sizeof(*t));
+	size_t n = 0;
+	size_t i;
+
+	if (t == NULL)
+		return NULL;
+	while (environ != NULL && environ[n] != NULL)
+		n++;
+	t->base = mem_zero((n + 1) * sizeof(*t->base));
+	make_outer(t);
+	if (t->base == NULL || t->outer.failed) {
+		task_env_destroy(t);
+		return NULL;
+	}
+	for (i = 0; i < n; i++) {
+		struct name one = {.text = environ[i], .len = name_len(environ[i])};
+
+		if (!is_own(&one))
+			t->base[t->n_base++] = one;
+	}
+	(void)snprintf(t->own[OWN_WORKER], sizeof(t->own[0]), TASK_ENV_WORKER "=%s", token);
+	return t;
+}
+
+void task_env_destroy(struct task_env *t)
+{
+	if (t == NULL)
+		return;
+	free(t->base);
+	free(t->added);
+	free(t->argv);
+	free(t->envp);
+	buf_free(&t->outer);
+	free(t);
+}
+
+/* Makes room for n pointers and two more. */
+static bool room(char ***array, size_t *cap, size_t n)
+{
+	void *p = *array;
+
+	if (mem_grow(&p, cap, n + 2, sizeof(**array), NULL) != ST_OK)
+		return false;
+	*array = p;
+	return true;
+}
+
+static bool is_replaced(const struct task_env *t, size_t n_added, const struct name *base)
+{
+	size_t i;
+
+	for (i = 0; i < n_added; i++)
+		if (same_name(&t->added[i], base))
+			return true;
+	return false;
+}
+
+/* p: the first of the request's variables. */
+static bool build_env(struct task_env *t, const struct request *r, char *p)
+{
+	size_t n_added = 0;
+	size_t n = 0;
+	void *added = t->added;
+	size_t i;
+
+	if (!room(&t->envp, &t->cap_envp, OWN_COUNT + r->head.envc + t->n_base) ||
+	    mem_grow(&added, &t->cap_added, r->head.envc + 1, sizeof(*t->added), NULL) != ST_OK)
+		return false;
+	t->added = added;
+	for (i = 0; i < OWN_OUTER; i++)
+		t->envp[n++] = t->own[i];
+	if (t->outer.len > 0)
+		t->envp[n++] = t->outer.data;
+	for (i = 0; i < r->head.envc; i++, p += strlen(p) + 1) {
+		struct name one = {.text = p, .len = name_len(p)};
+
+		if (is_own(&one))
+			continue;
+		t->added[n_added++] = one;
+		t->envp[n++] = p;
+	}
+	for (i = 0; i < t->n_base; i++)
+		if (!is_replaced(t, n_added, &t->base[i]))
+			t->envp[n++] = t->base[i].text;
+	t->envp[n] = NULL;
+	return true;
+}
+
+bool task_env_build(struct task_env *t, const struct request *r, int lane)
+{
+	char *p = request_args(r);
+	size_t i;
+
+	if (!room(&t->argv, &t->cap_argv, r->head.argc))
+		return false;
+	for (i = 0; i < r->head.argc; i++, p += strlen(p) + 1)
+		t->argv[i + 1] = p;
+	t->argv[i + 1] = NULL;
+	(void)snprintf(t->own[OWN_ROW], sizeof(t->own[0]), TASK_ENV_ROW "=%lld",
+	    (long long)r->head.row);
+	(void)snprintf(t->own[OWN_EPOCH], sizeof(t->own[0]), TASK_ENV_EPOCH "=%lld",
+	    (long long)r->head.epoch);
+	(void)snprintf(t->own[OWN_SLOT], sizeof(t->own[0]), TASK_ENV_SLOT "=%d", lane);
+	return build_env(t, r, p);
+}
+
+char **task_env_argv(struct task_env *t)
+{
+	return t->argv + 1;
+}
+
+char **task_env_envp(struct task_env *t)
+{
+	return t->envp;
+}
