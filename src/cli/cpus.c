@@ -27,7 +27,7 @@ static int quota_of(const char *v2, const char *v1_dir)
 		if (sscanf(b.data, "%lld %lld", &quota, &period) < 1)
 			quota = 0; /* "max" */
 	} else if (v1_dir != NULL) {
-		char path[4200];
+		char path[4300];
 
 		(void)snprintf(path, sizeof(path), "%s/cpu.cfs_quota_us", v1_dir);
 		if (file_read(path, 256, &b, NULL) == ST_OK && b.len > 0)

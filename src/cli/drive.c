@@ -1,6 +1,7 @@
 #include "cli/drive.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -78,9 +78,10 @@ static enum status try_group(struct committer *c, struct op_list *group, struct 
 		return st;
 	for (op = group->first; op != NULL; op = op->next) {
 		op->status = op->exec(c->opt.ledger, op, &op->error);
-		if (worth_waiting(op->status) && op->status != ST_BUSY) {
-			if (e != NULL)
-				*e = op->error;
+		/* These leave the whole group without effect: say why at once. */
+		if (op->status == ST_FULL || op->status == ST_TRANSIENT ||
+		    op->status == ST_CORRUPT || op->status == ST_NO_MEMORY) {
+			*e = op->error;
 			ledger_rollback(c->opt.ledger);
 			return op->status;
 		}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/str.h"
 #include "worker/work.h"
 
 enum status joblog_open(struct work *w, struct error *e)

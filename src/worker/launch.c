@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/str.h"
 #include "base/sys.h"
 #include "worker/work.h"
 
@@ -265,7 +266,7 @@ static enum status check_input(struct attempt *a, struct error *e)
 	return error_set(e, ST_BUSY, "the input %s changed after it was listed", a->shard.item);
 }
 
-static enum status send(struct work *w, struct attempt *a, struct strings *argv,
+static enum status send_request(struct work *w, struct attempt *a, struct strings *argv,
     struct strings *env, struct error *e)
 {
 	struct guardian_spawn req = {
@@ -314,7 +315,7 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 	if (st == ST_OK)
 		st = build_env(w, a, &env, e);
 	if (st == ST_OK)
-		st = send(w, a, &argv, &env, e);
+		st = send_request(w, a, &argv, &env, e);
 	strings_free(&argv);
 	strings_free(&env);
 	return st;

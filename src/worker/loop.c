@@ -292,7 +292,7 @@ static void done_free(struct op *op)
 
 static void give_back(struct attempt *a)
 {
-	(void)pump_finish(a->pump, NULL);
+	pump_drop(a->pump);
 	a->pump = NULL;
 	a->op.exec = exec_give_back;
 	a->op.done = done_free;
@@ -397,7 +397,7 @@ void loop_receive(struct work *w)
 
 		if (st != ST_OK) {
 			(void)uv_poll_stop(&w->guardian_poll);
-			guardian_end_orphans();
+			guardian_end_orphans(w->body->guardian);
 			w->sent = 0;
 			loop_fatal(w, st, &e);
 			return;
@@ -447,8 +447,7 @@ static void send_ready(struct work *w)
 		a->id = w->next_id++;
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {
-			if (a->pump != NULL)
-				(void)pump_finish(a->pump, NULL);
+			pump_drop(a->pump);
 			a->pump = NULL;
 			refuse(w, a, st, &e);
 			continue;
@@ -633,7 +632,6 @@ static void done_recover(struct op *op)
 {
 	struct recover_op *o = (struct recover_op *)op;
 	struct work *w = o->w;
-	bool more = o->n == CLAIM_MAX;
 	size_t i;
 
 	if (op->status != ST_OK)
@@ -644,9 +642,8 @@ static void done_recover(struct op *op)
 		else
 			recover_one(w, &o->shards[i]);
 	}
+	/* What did not fit in one page is found when all else is done. */
 	free(o);
-	if (more && op->status == ST_OK)
-		log_line(LOG_DEBUG, "more accepted output of earlier workers follows");
 }
 
 void loop_recover(struct work *w)

@@ -116,6 +116,14 @@ enum status pump_start(const struct ledger_shard *s, struct pump **out, int *rea
 	return ST_OK;
 }
 
+void pump_drop(struct pump *p)
+{
+	if (p == NULL)
+		return;
+	(void)pthread_join(p->thread, NULL);
+	pump_free(p);
+}
+
 enum status pump_finish(struct pump *p, struct error *e)
 {
 	enum status st;

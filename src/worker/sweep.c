@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "worker/proc.h"
+#include "worker/procs.h"
 #include "worker/slots.h"
 
 enum { WORKERS_MAX = 1024 };
@@ -31,7 +31,9 @@ static bool this_boot(const struct ledger_worker *w, struct error *e)
 /* Ends a frozen holder. SIGKILL works on a stopped process too. */
 static bool end_holder(const struct ledger_worker *w)
 {
-	if (proc_start_ticks(w->pid) != w->start_ticks)
+	struct proc_stat now;
+
+	if (!proc_stat_read(w->pid, &now) || (uint64_t)now.start_boot_ns != w->start_ticks)
 		return false;
 	log_line(LOG_WARN, "worker %.8s (pid %d) has not renewed its lease; ending it", w->name,
 	    w->pid);

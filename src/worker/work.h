@@ -143,6 +143,8 @@ enum status pump_start(const struct ledger_shard *s, struct pump **out, int *rea
 /* After the child has ended. ST_CORRUPT: the file changed or was cut short
  * under way. NULL is ST_OK. */
 enum status pump_finish(struct pump *p, struct error *e) MUST_USE;
+/* The same, whatever came of it. */
+void pump_drop(struct pump *p);
 
 /* wrap.c: everything between a child's end and the ledger, on a pool thread. */
 void wrap_classify(struct attempt *a);

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "worker/loop.h"
-#include "worker/proc.h"
+#include "worker/procs.h"
 #include "worker/sweep.h"
 
 enum { TICK_MS = 100 };
@@ -58,13 +58,14 @@ static void on_signal(uv_signal_t *h, int sig)
 static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 {
 	struct ledger_worker *me = &w->me;
+	struct proc_stat self;
 	enum status st;
 
 	memset(me, 0, sizeof(*me));
 	(void)snprintf(me->name, sizeof(me->name), "%s", w->body->token);
 	me->run = w->opt->run.id;
 	me->pid = (int32_t)getpid();
-	me->start_ticks = proc_start_ticks(me->pid);
+	me->start_ticks = proc_stat_read(me->pid, &self) ? (uint64_t)self.start_boot_ns : 0;
 	me->lease_until_boot_ms = sys_boot_ns() / 1000000 + w->opt->lease_ms;
 	st = sys_boot_id(me->boot_id, e);
 	return st == ST_OK ? ledger_worker_add(l, me, e) : st;
@@ -201,7 +202,7 @@ static void finish(struct work *w, struct ledger *l)
 static void release(struct work *w)
 {
 	while (w->all != NULL) {
-		(void)pump_finish(w->all->pump, NULL);
+		pump_drop(w->all->pump);
 		attempt_free(w->all);
 	}
 	if (w->joblog != NULL && fclose(w->joblog) != 0)
