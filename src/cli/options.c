@@ -62,7 +62,7 @@ static enum status unknown(const struct verb *v, const char *word, size_t len, s
 {
 	const struct option *best = NULL;
 	const struct option *o;
-	size_t best_d = 4;
+	size_t best_d = 3;
 
 	for (o = v->options; o->name != NULL; o++) {
 		size_t d = distance(word + 2, len > 2 ? len - 2 : 0, o->name, strlen(o->name));

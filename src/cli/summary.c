@@ -161,6 +161,9 @@ int summary_print(const struct worker_options *opt, const struct worker_result *
 		log_line(LOG_ERROR, "%s", r->plan_error.text);
 	if (r->fatal != ST_OK)
 		log_line(LOG_ERROR, "%s", r->fatal_error.text);
+	/* Wrong input, and nothing was begun: that is all there is to say. */
+	if (r->plan_failed && r->after.attempts == r->before.attempts)
+		return exit_code(r);
 	first_line(opt, r, &b);
 	say(&b, level);
 	if (!clean) {

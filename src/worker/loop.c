@@ -347,6 +347,9 @@ static void job_done(uv_work_t *job, int status)
 	struct work *w = a->w;
 
 	(void)status;
+	/* When the loop is closing it is too late: the lease ends instead. */
+	if (w->closing)
+		return;
 	settle(a);
 	loop_step(w);
 }
@@ -534,6 +537,16 @@ static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
 	return st == ST_OK ? ledger_stage_get(l, w->stage, &o->stage, e) : st;
 }
 
+/* Once the list is read, or when that takes its time. */
+static void say_start(struct work *w)
+{
+	if (w->start_said || (!w->last.plan_complete &&
+	    now_ms() - w->started_boot_ms < START_LINE_MS))
+		return;
+	w->start_said = true;
+	progress_start(w);
+}
+
 static void done_look(struct op *op)
 {
 	struct look_op *o = (struct look_op *)op;
@@ -547,6 +560,7 @@ static void done_look(struct op *op)
 		bool others = w->open == 0 && n[SHARD_LEASED] + n[SHARD_ACCEPTED] > 0;
 
 		w->last = o->stage;
+		say_start(w);
 		if (w->result->before.id == 0)
 			w->result->before = o->stage;
 		if (n[SHARD_READY] > 0 && w->claim_at_boot_ms == 0)
@@ -688,9 +702,13 @@ static void check_plan(struct work *w)
 		w->seen_below = planner_below(w->planner);
 		w->nothing_ready = false;
 	}
-	if (w->planner == NULL || w->result->plan_failed ||
-	    !planner_done(w->planner, &st, &e) || st == ST_OK)
+	if (w->planner == NULL || w->result->plan_failed || !planner_done(w->planner, &st, &e))
 		return;
+	if (st == ST_OK) {
+		if (!w->start_said && !w->last.plan_complete)
+			look(w, false);
+		return;
+	}
 	w->result->plan_failed = true;
 	w->result->plan_error = e;
 	/* What runs may finish; nothing new begins. */
@@ -781,11 +799,6 @@ void loop_tick(struct work *w)
 		/* While others may hold shards, theirs come free when they die. */
 		w->finishing = false;
 		look(w, w->open == 0 && !planning);
-	}
-	if (!w->start_said && (plan_is_done(w) ? w->last.plan_complete
-	    : now - w->started_boot_ms > START_LINE_MS)) {
-		w->start_said = true;
-		progress_start(w);
 	}
 	loop_step(w);
 }

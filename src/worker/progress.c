@@ -21,6 +21,8 @@ void progress_start(struct work *w)
 	struct buf b = {0};
 	int64_t done = done_of(&w->result->before);
 
+	if (!w->opt->progress)
+		return;
 	if (w->planner != NULL && s->planned < done)
 		done = s->planned;
 	buf_printf(&b, "%s: ", w->opt->run.name);

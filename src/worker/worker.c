@@ -243,8 +243,8 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		/* Nobody may write to the ledger's view of a shard from here on. */
 		guardian_stop(body->guardian);
 		body->guardian = NULL;
-		close_loop(w);
 		stop_threads(w);
+		close_loop(w);
 		log_progress("");
 		if (st == ST_OK)
 			finish(w, take_ledger);
