@@ -26,11 +26,14 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "token.h"
 #include "until.h"
 #include "worker/guardian.h"
 #include "worker/procs.h"
 
-static const char token[] = "0123456789abcdef0123456789abcdef";
+/* A new one for each test: slots_end_leftovers looks at all processes of the
+ * machine, so tests that run side by side must not share it. */
+static char token[SLOTS_TOKEN_SIZE];
 
 enum { PATH_SIZE = 200, CAP = 1 << 20 };
 
@@ -45,6 +48,7 @@ static inline int enter(void **state)
 	static struct house h;
 
 	memset(&h, 0, sizeof(h));
+	new_token(token);
 	(void)snprintf(h.dir, sizeof(h.dir), "/tmp/ebb-guardian-XXXXXX");
 	if (mkdtemp(h.dir) == NULL)
 		return -1;

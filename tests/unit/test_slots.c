@@ -16,11 +16,13 @@
 
 #include "base/file.h"
 #include "base/sys.h"
+#include "token.h"
 #include "until.h"
 #include "worker/procs.h"
 #include "worker/slots.h"
 
-static const char token[] = "00112233445566778899aabbccddeeff";
+/* A new one for each test, since leftovers are looked for on the whole machine. */
+static char token[SLOTS_TOKEN_SIZE];
 
 struct place {
 	char dir[64];
@@ -31,6 +33,7 @@ static int make_place(void **state)
 {
 	static struct place p;
 
+	new_token(token);
 	(void)snprintf(p.dir, sizeof(p.dir), "/tmp/ebb-slots-XXXXXX");
 	if (mkdtemp(p.dir) == NULL)
 		return -1;
