@@ -328,7 +328,7 @@ static int end_orphans_once(struct guardian *g)
 	for (i = 0; i < list.n; i++) {
 		if (!is_orphan(g, list.pids[i]))
 			continue;
-		orphans_kill_tree(list.pids[i], NULL);
+		orphans_kill_tree(list.pids[i]);
 		if (waitpid(list.pids[i], NULL, WNOHANG) == g->pid)
 			g->reaped = true;
 		n = n < 0 ? n : n + 1;

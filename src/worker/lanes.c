@@ -368,14 +368,15 @@ static void settle(struct lanes *l, int64_t now_ns)
 	orphans_sweep(l->orphans, now_ns);
 	for (i = 0; i < l->n_ending; i++) {
 		struct lane *lane = &l->lane[l->ending[i]];
-		bool clean = group_is_gone(lane) && !orphans_any_of(l->orphans, &lane->tag);
+		bool left = !group_is_gone(lane) || orphans_any_of(l->orphans, &lane->tag);
+		bool clean = !left && !orphans_undecided(l->orphans);
 
-		if (clean || now_ns >= lane->act_ns) {
-			finish(l, l->ending[i], clean);
-		} else {
+		if (left)
 			lane->req->end.leftovers = true;
+		if (clean || now_ns >= lane->act_ns)
+			finish(l, l->ending[i], clean);
+		else
 			l->ending[kept++] = l->ending[i];
-		}
 	}
 	l->n_ending = kept;
 	l->look_ns = kept > 0 ? now_ns + LINGER_LOOK_MS * MS_NS : INT64_MAX;

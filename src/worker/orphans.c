@@ -13,8 +13,14 @@ enum { TREE_MAX = 65536 };
 struct orphan {
 	int32_t pid;
 	enum proc_owner owner;
-	bool doomed;     /* it has been killed */
 	int64_t seen_ns; /* first */
+	struct task_tag tag;
+};
+
+/* One that was sent SIGKILL, child or not, and may not have died yet: that
+ * can take a while when it has much memory. */
+struct killed {
+	int32_t pid;
 	struct task_tag tag;
 };
 
@@ -23,12 +29,16 @@ struct orphans {
 	struct orphans_view view;
 	struct proc_kids *kids;
 	struct pid_list list;
+	struct pid_list tree;
 	struct orphan *now; /* as of the last sweep */
 	size_t n;
 	size_t cap;
 	struct orphan *before;
 	size_t n_before;
 	size_t cap_before;
+	struct killed *killed;
+	size_t n_killed;
+	size_t cap_killed;
 	bool undecided; /* one may belong to anybody yet */
 	bool foreign;
 };
@@ -55,8 +65,10 @@ void orphans_destroy(struct orphans *o)
 		return;
 	proc_kids_destroy(o->kids);
 	pid_list_free(&o->list);
+	pid_list_free(&o->tree);
 	free(o->now);
 	free(o->before);
+	free(o->killed);
 	free(o);
 }
 
@@ -72,17 +84,26 @@ static void kill_one(int32_t pid, const struct orphans_view *spare)
 	(void)kill(pid, SIGKILL);
 }
 
-void orphans_kill_tree(int32_t pid, const struct orphans_view *spare)
+/* Kills pid and its descendants, and leaves them in *tree. */
+static void kill_tree(int32_t pid, const struct orphans_view *spare, struct pid_list *tree)
 {
-	struct pid_list tree = {0};
-	bool ok = pid_list_add(&tree, pid);
+	bool ok;
 	size_t i;
 
-	for (i = 0; ok && i < tree.n && tree.n < TREE_MAX; i++)
-		ok = proc_children(tree.pids[i], &tree);
+	tree->n = 0;
+	ok = pid_list_add(tree, pid);
+	for (i = 0; ok && i < tree->n && tree->n < TREE_MAX; i++)
+		ok = proc_children(tree->pids[i], tree);
 	(void)kill(pid, SIGKILL);
-	for (i = 0; i < tree.n; i++)
-		kill_one(tree.pids[i], spare);
+	for (i = 0; i < tree->n; i++)
+		kill_one(tree->pids[i], spare);
+}
+
+void orphans_kill_tree(int32_t pid)
+{
+	struct pid_list tree = {0};
+
+	kill_tree(pid, NULL, &tree);
 	pid_list_free(&tree);
 }
 
@@ -94,21 +115,73 @@ int orphans_kill_children(struct proc_kids *kids)
 
 	if (proc_kids_read(kids, &list)) {
 		for (i = 0; i < list.n; i++)
-			orphans_kill_tree(list.pids[i], NULL);
+			orphans_kill_tree(list.pids[i]);
 		n = (int)list.n;
 	}
 	pid_list_free(&list);
 	return n;
 }
 
+static const struct killed *find_killed(const struct orphans *o, int32_t pid)
+{
+	size_t i;
+
+	for (i = 0; i < o->n_killed; i++)
+		if (o->killed[i].pid == pid)
+			return &o->killed[i];
+	return NULL;
+}
+
+static bool add_killed(struct orphans *o, int32_t pid, const struct task_tag *tag)
+{
+	void *p = o->killed;
+
+	if (find_killed(o, pid) != NULL)
+		return true;
+	if (mem_grow(&p, &o->cap_killed, o->n_killed + 1, sizeof(*o->killed), NULL) != ST_OK)
+		return false;
+	o->killed = p;
+	o->killed[o->n_killed++] = (struct killed){.pid = pid, .tag = *tag};
+	return true;
+}
+
+/* A zombie does nothing any more, whoever has to reap it. */
+static void forget_dead(struct orphans *o)
+{
+	struct proc_stat st;
+	size_t kept = 0;
+	size_t i;
+
+	for (i = 0; i < o->n_killed; i++)
+		if (proc_stat_read(o->killed[i].pid, &st) && st.state != 'Z' && st.state != 'X')
+			o->killed[kept++] = o->killed[i];
+	o->n_killed = kept;
+}
+
+static void doom(struct orphans *o, const struct orphan *one)
+{
+	size_t i;
+
+	kill_tree(one->pid, &o->view, &o->tree);
+	for (i = 0; i < o->tree.n; i++)
+		if (!add_killed(o, o->tree.pids[i], &one->tag))
+			o->undecided = true;
+}
+
 /* Children cannot change their pid for another's until they are reaped, so
  * what was found out about one stays true. */
 static void look_at(struct orphans *o, struct orphan *one, int64_t now_ns)
 {
+	const struct killed *killed = find_killed(o, one->pid);
 	size_t i;
 
 	one->seen_ns = now_ns;
 	one->owner = PROC_EMPTY;
+	if (killed != NULL) {
+		one->owner = PROC_OURS;
+		one->tag = killed->tag;
+		return;
+	}
 	for (i = 0; i < o->n_before; i++) {
 		if (o->before[i].pid == one->pid) {
 			*one = o->before[i];
@@ -119,13 +192,12 @@ static void look_at(struct orphans *o, struct orphan *one, int64_t now_ns)
 		one->owner = proc_owner_read(one->pid, o->token, &one->tag);
 }
 
-static void judge(struct orphans *o, struct orphan *one, int64_t now_ns)
+static void judge(struct orphans *o, const struct orphan *one, int64_t now_ns)
 {
 	switch (one->owner) {
 	case PROC_OURS:
-		one->doomed = !o->view.is_running(o->view.ctx, &one->tag);
-		if (one->doomed)
-			orphans_kill_tree(one->pid, &o->view);
+		if (!o->view.is_running(o->view.ctx, &one->tag))
+			doom(o, one);
 		break;
 	case PROC_EMPTY:
 		if (now_ns - one->seen_ns < EMPTY_NS)
@@ -159,6 +231,7 @@ void orphans_sweep(struct orphans *o, int64_t now_ns)
 	swap_lists(o);
 	o->foreign = false;
 	o->undecided = !proc_kids_read(o->kids, &o->list);
+	forget_dead(o);
 	for (i = 0; i < o->list.n; i++) {
 		int32_t pid = o->list.pids[i];
 		void *p = o->now;
@@ -180,9 +253,14 @@ bool orphans_any_of(const struct orphans *o, const struct task_tag *tag)
 {
 	size_t i;
 
-	for (i = 0; i < o->n; i++)
-		if (o->now[i].doomed && task_tag_matches(&o->now[i].tag, tag))
+	for (i = 0; i < o->n_killed; i++)
+		if (task_tag_matches(&o->killed[i].tag, tag))
 			return true;
+	return false;
+}
+
+bool orphans_undecided(const struct orphans *o)
+{
 	return o->undecided;
 }
 

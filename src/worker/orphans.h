@@ -30,15 +30,16 @@ void orphans_destroy(struct orphans *o);
  * are gone when the owner has reaped them and a later sweep finds none. */
 void orphans_sweep(struct orphans *o, int64_t now_ns);
 
-/* As of the last sweep: is one there of that attempt, or one of which it
- * cannot be said yet (some 30 ms at most)? */
+/* As of the last sweep: was one of that attempt killed, which is not gone yet? */
 bool orphans_any_of(const struct orphans *o, const struct task_tag *tag);
+/* Is one there of which it cannot be said yet? Not for longer than some 30 ms. */
+bool orphans_undecided(const struct orphans *o);
 /* Is one there that may be anyone's? */
 bool orphans_any_foreign(const struct orphans *o);
 
 /* Kills one process and all of its descendants, with their process groups but
- * for the caller's own. `spare` (NULL: nobody) is asked about each group. */
-void orphans_kill_tree(int32_t pid, const struct orphans_view *spare);
+ * for the caller's own. */
+void orphans_kill_tree(int32_t pid);
 
 /* Kills every child of this process and their descendants, once. The number
  * of children there were; -1 when that cannot be told. */

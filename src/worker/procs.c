@@ -276,10 +276,11 @@ enum proc_owner proc_owner_read(int32_t pid, const char *token, struct task_tag 
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/environ", pid);
 	st = file_read(path, ENVIRON_MAX, &env, NULL);
-	if (st == ST_NO_MEMORY || (st == ST_OK && env.len == 0))
+	if (st == ST_OK && env.len > 0)
+		owner = inner_tag(&env, token, tag) || outer_tag(&env, token, tag) ? PROC_OURS
+		                                                                   : PROC_FOREIGN;
+	else if (st != ST_DENIED)
 		owner = PROC_EMPTY;
-	else if (st == ST_OK && (inner_tag(&env, token, tag) || outer_tag(&env, token, tag)))
-		owner = PROC_OURS;
 	buf_free(&env);
 	return owner;
 }

@@ -66,7 +66,7 @@ bool task_tag_matches(const struct task_tag *tag, const struct task_tag *whole);
 
 enum proc_owner {
 	PROC_FOREIGN, /* no tag of that token, or it may not be looked at */
-	PROC_EMPTY,   /* no environment: a zombie, in the midst of an exec, or bare */
+	PROC_EMPTY,   /* no environment: gone, dying, in the midst of an exec, or bare */
 	PROC_OURS,
 };
 

@@ -58,7 +58,7 @@ void request_destroy(struct request *r)
 
 void request_set_end(struct request *r, enum guardian_fate fate, int os_errno)
 {
-	r->end.fate = fate;
+	r->end.fate = (int32_t)fate;
 	r->end.os_errno = os_errno;
 	request_drop_parts(r);
 }
