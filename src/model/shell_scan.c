@@ -8,7 +8,7 @@ enum context {
 	CODE,
 	PAREN,       /* ( $( <( */
 	PARAM,       /* ${ outside quotes */
-	PARAM_QUOTED, /* ${ inside double quotes */
+	PARAM_QUOTED, /* ${ inside double quotes or arithmetic */
 	SINGLE,
 	ANSI,        /* $' */
 	DOUBLE,
@@ -106,7 +106,7 @@ static size_t step_backtick(struct shell_scan *s)
 static size_t step_dollar(struct shell_scan *s, const char *p)
 {
 	enum context c = top(s);
-	bool quoted = c == DOUBLE || c == PARAM_QUOTED;
+	bool quoted = c == DOUBLE || c == PARAM_QUOTED || c == ARITH || c == ARITH_PAREN;
 
 	s->word_start = false;
 	if (strncmp(p, "$((", 3) == 0) {
@@ -123,7 +123,7 @@ static size_t step_dollar(struct shell_scan *s, const char *p)
 	}
 	if (p[1] == '[') /* arithmetic of old */
 		s->unsure = true;
-	if (p[1] == '\'' && !quoted && c != ARITH && c != ARITH_PAREN) {
+	if (p[1] == '\'' && !quoted) {
 		push(s, ANSI);
 		return 2;
 	}
@@ -165,6 +165,7 @@ static size_t step_heredoc_mark(struct shell_scan *s, const char *p)
 	s->heredocs[s->n_heredocs].mark = mark;
 	s->heredocs[s->n_heredocs].len = (size_t)(q - mark);
 	s->heredocs[s->n_heredocs].tabs = tabs;
+	s->heredocs[s->n_heredocs].quoted = strcspn(mark, "\\\"'") < (size_t)(q - mark);
 	s->n_heredocs++;
 	return (size_t)(q - p);
 }
@@ -196,6 +197,9 @@ static size_t step_heredoc(struct shell_scan *s, const char *p)
 	ptrdiff_t len = s->line_start ? heredoc_end(s, p) : -1;
 
 	if (len < 0) {
+		/* Lines are joined, and the mark may be a part of one. */
+		if (!s->heredocs[0].quoted && p[0] == '\\' && p[1] == '\n')
+			s->unsure = true;
 		s->line_start = *p == '\n';
 		s->name = *p == '$' || (s->name && (isalnum((unsigned char)*p) || *p == '_'));
 		return 1;

@@ -37,6 +37,7 @@ struct shell_scan {
 		const char *mark; /* in the text, with its quotes */
 		size_t len;
 		bool tabs;        /* <<-: leading tabs do not count */
+		bool quoted;      /* the text is taken as it is */
 	} heredocs[SHELL_HEREDOCS_MAX];
 };
 

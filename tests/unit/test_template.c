@@ -213,6 +213,8 @@ static void shell_places_refused(void **state)
 		{"cat <<-\\E\n\t\tF\n{}\n", "here-document"},
 		{"x=$(case y in y) cat {};; esac)", "cannot be told"},
 		{"echo $[ {} ]", "cannot be told"},
+		{"cat <<E\nx\\\nE\n{}\nE\n", "cannot be told"},
+		{"echo $(( ${x:-{}} ))", "double quotes"},
 		{"echo \"$x{#}\"", "variable's name"},
 		{"cat <<E\n$n{#}\nE", "variable's name"},
 	};
