@@ -1,5 +1,9 @@
 """Fixtures of the crash suites: a box with a look at leaks, a time limit for
-each test, and the counts that are printed at the end."""
+each test, and the counts that are printed at the end.
+
+How much is tried can be set by the environment, each a number or "all":
+EBB_POINTS (crash points; all), EBB_ROUNDS (random kills; 500), EBB_IMAGES (power
+cuts; 400), EBB_NTH (calls of each kind that fail once; 160)."""
 
 import os
 import shutil
@@ -34,6 +38,9 @@ def time_limit(request):
     def ring(_number, _frame):
         raise TimeUp("the test took more than %d s" % seconds)
 
+    if signal.getitimer(signal.ITIMER_REAL)[0]:  # pytest-timeout has set its own
+        yield
+        return
     old = signal.signal(signal.SIGALRM, ring)
     signal.alarm(seconds)
     yield
@@ -57,6 +64,28 @@ def make_box(top):
 @pytest.fixture
 def box(tmp_path):
     yield from make_box(tmp_path)
+
+
+@pytest.fixture
+def box_maker():
+    """box_maker(folder): for a test that needs many; each is looked at before
+    the next one is made, and its folder removed."""
+    current = []
+
+    def finish():
+        if current:
+            box = current.pop()
+            leaked = box.end_all()
+            shutil.rmtree(box.top, ignore_errors=True)
+            assert not leaked, "left running: %s" % leaked
+
+    def make(top):
+        finish()
+        top.mkdir()
+        current.append(ebbtest.Box(top))
+        return current[-1]
+    yield make
+    finish()
 
 
 @pytest.fixture

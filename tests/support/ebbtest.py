@@ -5,8 +5,8 @@ Every process that a test starts carries EBB_TEST_TOKEN=<token> in its
 environment, and so do all of its descendants; whatever still has it after the
 test is a leak. Processes are only ever ended by their pid.
 
-Settings: EBB_BIN and EBB_FAULT_BIN name the programs (else build/ebb and
-build/tests/ebb-fault, or those under EBB_BUILD)."""
+Settings: EBB_BIN and EBB_FAULT_BIN name the programs, else they are ebb and
+tests/ebb-fault in the build folder EBB_TEST_BUILD (build)."""
 
 import dataclasses
 import fcntl
@@ -36,7 +36,7 @@ OTHER_BOOT = "00000000-1111-2222-3333-444444444444"
 # ---- programs ----
 
 def build_dir():
-    return Path(os.environ.get("EBB_BUILD", ROOT / "build"))
+    return Path(os.environ.get("EBB_TEST_BUILD", ROOT / "build"))
 
 
 def find_program(variable, name):
@@ -190,8 +190,6 @@ class Box:
         self.runs = 0
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("EBB_")}
         self.env.update(EBB_TEST_TOKEN=self.token, EBBTEST_LOG=str(self.log), LC_ALL="C.UTF-8")
-        if "EBB_SAN_OPTIONS" in os.environ:
-            self.env["ASAN_OPTIONS"] = os.environ["EBB_SAN_OPTIONS"]
 
     def start(self, args, program=None, **env):
         full = dict(self.env)
@@ -272,10 +270,11 @@ def shard_item(row):
 def shard_causes(row):
     """Every cause that a row tells of: "cause", "last_cause", attempts."""
     found = {row.get("cause"), row.get("last_cause")}
-    found |= {a.get("cause") for a in row.get("attempts", []) or [] if isinstance(a, dict)} \
-        if isinstance(row.get("attempts"), list) else set()
-    if isinstance(row.get("ended"), dict):
-        found |= {cause for cause, n in row["ended"].items() if n}
+    if isinstance(row.get("attempts"), list):
+        found |= {a.get("cause") for a in row["attempts"]}
+    for counts in ("causes", "ended", "count"):
+        if isinstance(row.get(counts), dict):
+            found |= {cause for cause, n in row[counts].items() if n}
     return found - {None}
 
 
@@ -355,17 +354,28 @@ class Workload:
             if not path.is_file() or path.read_bytes() != expected_bytes(item):
                 lost.append(item)
         names = {item + ".txt" for item in self.items}
-        foreign = []
-        for where, folders, files in os.walk(self.out_dir()):
-            here = os.path.relpath(where, self.out_dir())
-            foreign += [os.path.join(here, n) for n in folders + files
-                        if here != "." or n not in names]
-        return lost, foreign
+        return lost, sorted(set(tree_names(self.out_dir())) - names)
 
     def check(self):
         lost, foreign = self.problems()
         assert not lost, "missing or other bytes: %s" % lost
         assert not foreign, "left behind in %s: %s" % (self.out, foreign)
+
+
+def tree_names(folder):
+    """Files and folders below a folder, relative to it. An empty .ebb-private,
+    where ebb keeps unfinished output on another file system, does not count."""
+    out = []
+    for where, folders, files in os.walk(folder):
+        here = os.path.relpath(where, folder)
+        out += [os.path.normpath(os.path.join(here, n)) for n in folders + files
+                if n != ".ebb-private" or os.listdir(os.path.join(where, n))]
+    return out
+
+
+def points_in(path):
+    """[point, occurrence] of each line that EBB_FAULT_COUNT wrote."""
+    return [line.split()[:2] for line in Path(path).read_text().splitlines()]
 
 
 # ---- sharing between workers of pytest-xdist ----
@@ -392,5 +402,5 @@ def spread(count, limit):
 
 def setting(name, default):
     """A number from the environment; "all" is 0, no limit."""
-    text = os.environ.get(name, "")
-    return 0 if text == "all" else int(text or default)
+    text = os.environ.get(name) or str(default)
+    return 0 if text == "all" else int(text)

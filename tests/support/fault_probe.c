@@ -185,7 +185,7 @@ static enum status run_item(struct probe *p, const struct names *n, int item)
 static enum status do_item(struct probe *p, int item)
 {
 	struct names n = {0};
-	int state;
+	int state = 0;
 	enum status st = item_state(p, item, &state);
 
 	buf_printf(&n.private, "%s/.%d.part", p->out, item);
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
 	p.out = argv[2];
 	if (argc > 4)
 		p.bug = argv[4];
-	if (run(&p, argv[1], atoi(argv[3])) != ST_OK) {
+	if (run(&p, argv[1], (int)strtol(argv[3], NULL, 10)) != ST_OK) {
 		(void)fprintf(stderr, "ebb: %s\n", p.e.text);
 		return 3;
 	}

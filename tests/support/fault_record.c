@@ -16,7 +16,7 @@ static struct {
 	int fd;
 	char root[PATH_MAX];
 	size_t root_len;
-} self = {.fd = -1};
+} rec = {.fd = -1};
 
 /* A log with a hole in it would prove nothing. */
 _Noreturn static void give_up(const char *what)
@@ -27,25 +27,25 @@ _Noreturn static void give_up(const char *what)
 
 void record_start(const char *log_path, const char *root)
 {
-	if (root == NULL || realpath(root, self.root) == NULL)
+	if (root == NULL || realpath(root, rec.root) == NULL)
 		give_up("EBB_FAULT_ROOT");
-	self.root_len = strlen(self.root);
-	self.fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (self.fd == -1)
+	rec.root_len = strlen(rec.root);
+	rec.fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (rec.fd == -1)
 		give_up(log_path);
 }
 
 bool record_on(void)
 {
-	return self.fd != -1;
+	return rec.fd != -1;
 }
 
 /* Takes the root off an absolute path without symlinks. */
 static bool under_root(const char *abs, char *out, size_t size)
 {
-	if (strncmp(abs, self.root, self.root_len) != 0)
+	if (strncmp(abs, rec.root, rec.root_len) != 0)
 		return false;
-	abs += self.root_len;
+	abs += rec.root_len;
 	if (*abs == '\0')
 		abs = "/.";
 	if (*abs != '/')
@@ -121,7 +121,7 @@ static void put(unsigned char *p, uint64_t v, size_t bytes)
 static void append(const unsigned char *data, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = write(self.fd, data, len);
+		ssize_t n = write(rec.fd, data, len);
 
 		if (n == -1 && errno != EINTR)
 			give_up("write");
@@ -219,7 +219,7 @@ void *record_listing(const char *rel, size_t *len)
 	DIR *d;
 
 	*len = 0;
-	(void)snprintf(path, sizeof(path), "%s/%s", self.root, rel);
+	(void)snprintf(path, sizeof(path), "%s/%s", rec.root, rel);
 	d = opendir(path);
 	if (d == NULL)
 		give_up(path);

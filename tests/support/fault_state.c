@@ -49,7 +49,7 @@ static struct {
 	const char *boot_id;
 	int64_t boot_shift_ns;
 	int64_t wall_shift_ns;
-} self = {.count_fd = -1};
+} setup = {.count_fd = -1};
 
 _Noreturn static void refuse(const char *name, const char *value)
 {
@@ -106,7 +106,7 @@ static int errno_of(const char *text)
 		if (strcmp(known[i].name, text) == 0)
 			return known[i].value;
 	}
-	return atoi(text);
+	return (int)strtol(text, NULL, 10);
 }
 
 static void read_fail(void)
@@ -114,17 +114,17 @@ static void read_fail(void)
 	const char *text = getenv("EBB_FAULT_FAIL");
 	char *end;
 
-	self.fail_errno = ENOSPC;
+	setup.fail_errno = ENOSPC;
 	if (text == NULL || text[0] == '\0')
 		return;
-	self.fail_at = strtoull(text, &end, 10);
+	setup.fail_at = strtoull(text, &end, 10);
 	if (*end == ':')
-		self.fail_errno = errno_of(end + 1);
+		setup.fail_errno = errno_of(end + 1);
 	else if (*end != '\0')
 		refuse("EBB_FAULT_FAIL", text);
-	if (self.fail_at == 0 || self.fail_errno <= 0)
+	if (setup.fail_at == 0 || setup.fail_errno <= 0)
 		refuse("EBB_FAULT_FAIL", text);
-	self.fail_every = env_number("EBB_FAULT_FAIL_EVERY") != 0;
+	setup.fail_every = env_number("EBB_FAULT_FAIL_EVERY") != 0;
 }
 
 static void *map_shared(int fd, size_t size)
@@ -155,14 +155,14 @@ static void map_counters(void)
 	const char *path = getenv("EBB_FAULT_CALLS");
 	int fd;
 
-	self.counters = &self.shared->own;
+	setup.counters = &setup.shared->own;
 	if (path == NULL || path[0] == '\0')
 		return;
 	fd = open_or_leave(path, O_RDWR);
 	if (ftruncate(fd, sizeof(struct counters)) == -1)
 		refuse("EBB_FAULT_CALLS", path);
-	self.counters = map_shared(fd, sizeof(struct counters));
-	memset(self.counters, 0, sizeof(*self.counters));
+	setup.counters = map_shared(fd, sizeof(struct counters));
+	memset(setup.counters, 0, sizeof(*setup.counters));
 	(void)close(fd);
 }
 
@@ -184,55 +184,55 @@ __attribute__((constructor)) static void fault_init(void)
 	const char *count = getenv("EBB_FAULT_COUNT");
 	const char *log = getenv("EBB_FAULT_RECORD");
 
-	self.shared = map_shared(-1, sizeof(*self.shared));
-	init_lock(&self.shared->lock);
+	setup.shared = map_shared(-1, sizeof(*setup.shared));
+	init_lock(&setup.shared->lock);
 	map_counters();
-	self.crash = env_point("EBB_FAULT_CRASH");
-	self.stop = env_point("EBB_FAULT_STOP");
+	setup.crash = env_point("EBB_FAULT_CRASH");
+	setup.stop = env_point("EBB_FAULT_STOP");
 	if (count != NULL && count[0] != '\0')
-		self.count_fd = open_or_leave(count, O_WRONLY | O_APPEND);
+		setup.count_fd = open_or_leave(count, O_WRONLY | O_APPEND);
 	read_fail();
-	self.alloc_at = (uint64_t)env_number("EBB_FAULT_ALLOC");
-	self.boot_id = getenv("EBB_FAULT_BOOT_ID");
-	self.boot_shift_ns = env_number("EBB_FAULT_CLOCK_MS") * 1000000;
-	self.wall_shift_ns = env_number("EBB_FAULT_WALL_MS") * 1000000;
+	setup.alloc_at = (uint64_t)env_number("EBB_FAULT_ALLOC");
+	setup.boot_id = getenv("EBB_FAULT_BOOT_ID");
+	setup.boot_shift_ns = env_number("EBB_FAULT_CLOCK_MS") * 1000000;
+	setup.wall_shift_ns = env_number("EBB_FAULT_WALL_MS") * 1000000;
 	if (log != NULL && log[0] != '\0')
 		record_start(log, getenv("EBB_FAULT_ROOT"));
 }
 
 void fault_lock(void)
 {
-	int r = pthread_mutex_lock(&self.shared->lock);
+	int r = pthread_mutex_lock(&setup.shared->lock);
 
 	if (r == EOWNERDEAD)
-		r = pthread_mutex_consistent(&self.shared->lock);
+		r = pthread_mutex_consistent(&setup.shared->lock);
 	if (r != 0)
 		abort();
 }
 
 void fault_unlock(void)
 {
-	if (pthread_mutex_unlock(&self.shared->lock) != 0)
+	if (pthread_mutex_unlock(&setup.shared->lock) != 0)
 		abort();
 }
 
 bool fault_call_fails(const char *what)
 {
-	uint64_t n = atomic_fetch_add(&self.counters->calls, 1) + 1;
+	uint64_t n = atomic_fetch_add(&setup.counters->calls, 1) + 1;
 
-	if (self.fail_at == 0 || n < self.fail_at || (n > self.fail_at && !self.fail_every))
+	if (setup.fail_at == 0 || n < setup.fail_at || (n > setup.fail_at && !setup.fail_every))
 		return false;
-	if (n == self.fail_at)
-		(void)snprintf(self.counters->failed, sizeof(self.counters->failed), "%s", what);
-	errno = self.fail_errno;
+	if (n == setup.fail_at)
+		(void)snprintf(setup.counters->failed, sizeof(setup.counters->failed), "%s", what);
+	errno = setup.fail_errno;
 	return true;
 }
 
 bool fault_alloc_fails(void)
 {
-	uint64_t n = atomic_fetch_add(&self.counters->allocs, 1) + 1;
+	uint64_t n = atomic_fetch_add(&setup.counters->allocs, 1) + 1;
 
-	if (n != self.alloc_at)
+	if (n != setup.alloc_at)
 		return false;
 	errno = ENOMEM;
 	return true;
@@ -246,12 +246,12 @@ static uint64_t count_point(const char *name)
 
 	fault_lock();
 	for (i = 0; i < POINTS_MAX; i++) {
-		char *known = self.shared->point[i].name;
+		char *known = setup.shared->point[i].name;
 
 		if (known[0] == '\0')
 			(void)snprintf(known, POINT_NAME_MAX, "%s", name);
 		if (strcmp(known, name) == 0) {
-			n = ++self.shared->point[i].passed;
+			n = ++setup.shared->point[i].passed;
 			break;
 		}
 	}
@@ -272,33 +272,33 @@ void fault_point(const char *name)
 	char line[POINT_NAME_MAX + 48];
 	int len;
 
-	(void)atomic_fetch_add(&self.counters->points, 1);
-	if (self.count_fd != -1) {
+	(void)atomic_fetch_add(&setup.counters->points, 1);
+	if (setup.count_fd != -1) {
 		len = snprintf(line, sizeof(line), "%s %llu %ld\n", name, (unsigned long long)n,
 		    (long)getpid());
-		if (write(self.count_fd, line, (size_t)len) != len)
+		if (write(setup.count_fd, line, (size_t)len) != len)
 			abort();
 	}
-	if (is_at(&self.crash, name, n)) {
+	if (is_at(&setup.crash, name, n)) {
 		(void)kill(getpid(), SIGKILL);
 		for (;;)
 			(void)pause();
 	}
-	if (is_at(&self.stop, name, n))
+	if (is_at(&setup.stop, name, n))
 		(void)kill(getpid(), SIGSTOP);
 }
 
 const char *fault_boot_id(void)
 {
-	return self.boot_id;
+	return setup.boot_id;
 }
 
 int64_t fault_boot_shift_ns(void)
 {
-	return self.boot_shift_ns;
+	return setup.boot_shift_ns;
 }
 
 int64_t fault_wall_shift_ns(void)
 {
-	return self.wall_shift_ns;
+	return setup.wall_shift_ns;
 }

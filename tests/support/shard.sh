@@ -18,10 +18,11 @@ if [ -n "${EBBTEST_FILL:-}" ]; then
 	}
 	rm -f "$scratch"
 fi
+# shellcheck disable=SC2016
 (setsid bash -ec '
 	sleep "${EBBTEST_PAUSE:-0.01}"
 	while [ -n "${EBBTEST_HOLD:-}" ] && [ -e "$EBBTEST_HOLD" ]; do
 		sleep 0.02
 	done
-	seq -f "'"$item"' line %g" "$1" "$(($1 + 199))"' make "${item#a}") | sort -r
+	seq -f "$0 line %g" "$1" "$(($1 + 199))"' "$item" "${item#a}") | sort -r
 echo "end $item ${EBB_EPOCH:-0} $$" >>"$EBBTEST_LOG"
