@@ -110,6 +110,8 @@ struct ledger_backend {
 
 	enum status (*shards)(struct ledger *l, const struct ledger_query *q,
 	    struct ledger_shard *out, size_t *n, struct error *e);
+	enum status (*shard_get)(struct ledger *l, int64_t row, struct ledger_shard *out,
+	    struct error *e);
 	enum status (*attempts)(struct ledger *l, int64_t row, size_t max,
 	    struct ledger_attempt *out, size_t *n, struct error *e);
 

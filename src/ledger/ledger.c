@@ -410,6 +410,12 @@ enum status ledger_shards(struct ledger *l, const struct ledger_query *q,
 	return l->backend->shards(l, q, out, n, e);
 }
 
+enum status ledger_shard_get(struct ledger *l, int64_t row, struct ledger_shard *out,
+    struct error *e)
+{
+	return l->backend->shard_get(l, row, out, e);
+}
+
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e)
 {

@@ -359,6 +359,9 @@ struct ledger_query {
 /* Shards of the list in order of their ordinals. */
 enum status ledger_shards(struct ledger *l, const struct ledger_query *q,
     struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+/* One by its row, in the list or not; ST_NOT_FOUND. */
+enum status ledger_shard_get(struct ledger *l, int64_t row, struct ledger_shard *out,
+    struct error *e) MUST_USE;
 /* Attempts of a shard, oldest first; the newest max of them. */
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e) MUST_USE;

@@ -311,6 +311,7 @@ const struct ledger_backend ledger_sqlite = {
 	.outputs_left = sqlite_outputs_left,
 	.output_forget = sqlite_output_forget,
 	.shards = sqlite_shards,
+	.shard_get = sqlite_shard_get,
 	.attempts = sqlite_attempts,
 	.worker_add = sqlite_worker_add,
 	.worker_renew = sqlite_worker_renew,

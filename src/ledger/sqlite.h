@@ -340,6 +340,8 @@ enum status sqlite_output_forget(struct ledger *l, int64_t run, const char *fina
 
 enum status sqlite_shards(struct ledger *l, const struct ledger_query *query,
     struct ledger_shard *out, size_t *n, struct error *e);
+enum status sqlite_shard_get(struct ledger *l, int64_t row, struct ledger_shard *out,
+    struct error *e);
 enum status sqlite_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e);
 enum status sqlite_event_add(struct ledger *l, int64_t run, const char *kind, const char *text,

@@ -50,6 +50,21 @@ enum status sqlite_shards(struct ledger *base, const struct ledger_query *query,
 	return shards_from(&q, query->max, out, n, e);
 }
 
+enum status sqlite_shard_get(struct ledger *base, int64_t row, struct ledger_shard *out,
+    struct error *e)
+{
+	struct q q;
+	size_t n = 0;
+	enum status st;
+
+	q_open(&q, sq(base), SELECT_SHARDS "WHERE row = ?");
+	q_int(&q, row);
+	st = shards_from(&q, 1, out, &n, e);
+	if (st == ST_OK && n == 0)
+		return error_set(e, ST_NOT_FOUND, "no shard has row %lld", (long long)row);
+	return st;
+}
+
 /* ---- attempts ---- */
 
 static enum status attempt_from(struct q *q, struct ledger_attempt *a, struct error *e)
