@@ -51,8 +51,11 @@ static void json_counts(const struct ledger_stage *s, struct buf *b)
 	for (i = 0; i < CAUSE_COUNT; i++)
 		buf_printf(b, "%s\"%s\":%lld", i > 0 ? "," : "", cause_name((enum cause)i),
 		    (long long)s->ended[i]);
-	buf_printf(b, "},\"total\":%lld,\"attempts\":%lld,\"plan_complete\":%s,\"sealed\":%s,"
-	    "\"run_ms\":%lld,\"lost_ms\":%lld", (long long)s->planned, (long long)s->attempts,
+	buf_printf(b, "},\"done\":%lld,\"failed\":%lld,\"total\":%lld,\"attempts\":%lld,\"plan_complete\":%s,\"sealed\":%s,"
+	    "\"run_ms\":%lld,\"lost_ms\":%lld",
+	    (long long)(s->count[SHARD_PUBLISHED] + s->count[SHARD_ACCEPTED]),
+	    (long long)(s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE]),
+	    (long long)s->planned, (long long)s->attempts,
 	    s->plan_complete ? "true" : "false", s->sealed ? "true" : "false",
 	    (long long)s->run_ms, (long long)s->lost_ms);
 }

@@ -226,7 +226,7 @@ enum status sqlite_error(struct sqlite_ledger *l, int rc, struct error *e)
 	case SQLITE_LOCKED:
 		return busy_error(l, e);
 	case SQLITE_FULL:
-		return error_set(e, ST_FULL, "no room on the disk to write the ledger %s", l->path);
+		return error_set(e, ST_FULL, "the disk is full: no room to write the ledger %s", l->path);
 	case SQLITE_IOERR:
 	case SQLITE_CANTOPEN:
 		return io_error(l, rc, e);

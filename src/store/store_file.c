@@ -5,33 +5,57 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/file.h"
 #include "base/sys.h"
 #include "store/backend.h"
 
+/* Where rename works: within one mount of one device. A folder that is bind
+ * mounted from the same disk is another mount. */
+struct place {
+	dev_t dev;
+	uint64_t mount;
+};
+
 struct file_store {
 	char *private_dir;
-	dev_t private_dev;
+	struct place private_place;
 };
+
+static int place_of(const char *path, struct place *out)
+{
+	struct statx sx;
+
+	if (statx(AT_FDCWD, path, 0, STATX_BASIC_STATS | STATX_MNT_ID, &sx) == -1)
+		return -1;
+	out->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	out->mount = (sx.stx_mask & STATX_MNT_ID) != 0 ? sx.stx_mnt_id : 0;
+	return 0;
+}
+
+static bool same_place(const struct place *a, const struct place *b)
+{
+	return a->dev == b->dev && a->mount == b->mount;
+}
 
 static enum status file_open(const char *rest, const char *private_dir, void **self,
     struct error *e)
 {
 	struct file_store *fs;
-	struct stat sb;
+	struct place place;
 
 	if (rest[0] != '\0')
 		return error_set(e, ST_CONFIG, "file: takes no path, names are relative to the "
 		    "current folder");
-	if (stat(private_dir, &sb) == -1)
+	if (place_of(private_dir, &place) == -1)
 		return error_os(e, errno, "cannot look at %s", private_dir);
 	fs = mem_zero(sizeof(*fs));
 	if (fs == NULL || (fs->private_dir = mem_dup(private_dir, strlen(private_dir))) == NULL) {
 		free(fs);
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
-	fs->private_dev = sb.st_dev;
+	fs->private_place = place;
 	*self = fs;
 	return ST_OK;
 }
@@ -45,7 +69,7 @@ static void file_close(void *self)
 }
 
 /* The nearest folder above `path` that exists. */
-static enum status existing_above(const char *path, struct buf *dir, struct stat *sb,
+static enum status existing_above(const char *path, struct buf *dir, struct place *place,
     struct error *e)
 {
 	file_dirname(path, dir);
@@ -54,7 +78,7 @@ static enum status existing_above(const char *path, struct buf *dir, struct stat
 
 		if (dir->failed)
 			return error_set(e, ST_NO_MEMORY, "out of memory");
-		if (stat(dir->data, sb) == 0)
+		if (place_of(dir->data, place) == 0)
 			return ST_OK;
 		if ((errno != ENOENT && errno != ENOTDIR) || strcmp(dir->data, ".") == 0 ||
 		    strcmp(dir->data, "/") == 0)
@@ -70,12 +94,12 @@ static enum status file_private_name(void *self, const char *final, const char *
 {
 	struct file_store *fs = self;
 	struct buf dir = {0};
-	struct stat sb;
+	struct place place = fs->private_place;
 	enum status st = ST_OK;
 
 	if (final[0] != '\0')
-		st = existing_above(final, &dir, &sb, e);
-	if (st == ST_OK && (final[0] == '\0' || sb.st_dev == fs->private_dev)) {
+		st = existing_above(final, &dir, &place, e);
+	if (st == ST_OK && same_place(&place, &fs->private_place)) {
 		buf_printf(out, "%s/%s", fs->private_dir, leaf);
 	} else if (st == ST_OK) {
 		buf_str(&dir, "/.ebb-private");

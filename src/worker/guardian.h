@@ -71,6 +71,8 @@ struct guardian_spawn {
 	                         * unlinked, then it is created, 0666 & ~umask.
 	                         * Removed again when the child cannot be started.
 	                         * NULL: a spool file of the guardian's own */
+	int lane;               /* to run in, from 0, where the caller knows that it
+	                         * is free; -1: any */
 	int64_t timeout_ms;     /* TERM to the group after so long, KILL 5 s after
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */

@@ -289,9 +289,31 @@ static void set_running(struct lanes *l, int i, struct request *r, int64_t now_n
 	chain_add(l, i);
 }
 
+/* Puts the lane that the caller asked for last among the idle ones. */
+static void prefer_lane(struct lanes *l, int lane)
+{
+	int last = l->n_idle - 1;
+	int k;
+
+	for (k = 0; k < last; k++) {
+		if (l->idle[k] == lane) {
+			l->idle[k] = l->idle[last];
+			l->idle[last] = lane;
+			return;
+		}
+	}
+}
+
+static int choose_lane(struct lanes *l, const struct request *r)
+{
+	if (r->head.lane >= 0)
+		prefer_lane(l, r->head.lane);
+	return l->idle[l->n_idle - 1];
+}
+
 void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 {
-	int i = l->idle[l->n_idle - 1];
+	int i = choose_lane(l, r);
 	const char *out_path;
 	enum spawn_result result;
 	int out;

@@ -274,6 +274,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.epoch = a->shard.s.epoch,
 		.id = a->id,
 		.stdin_fd = -1,
+		.lane = a->lane,
 		.stdout_path = a->shard.final == NULL ? NULL : a->private_path,
 		.timeout_ms = w->spec->timeout_ms,
 	};
@@ -311,7 +312,7 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 	if (st == ST_OK)
 		st = private_name(w, a, e);
 	if (st == ST_OK)
-		st = build_argv(w, &a->shard, 1, &argv, e);
+		st = build_argv(w, &a->shard, a->lane + 1, &argv, e);
 	if (st == ST_OK)
 		st = build_env(w, a, &env, e);
 	if (st == ST_OK)

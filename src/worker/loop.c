@@ -363,6 +363,8 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	w->inflight[end->id % INFLIGHT_MAX] = NULL;
 	w->sent--;
 	w->alone = false;
+	if (a->lane >= 0)
+		w->lane_taken[a->lane] = false;
 	a->end = *end;
 	if (end->fate == GUARDIAN_NOT_STARTED) {
 		give_back(a);
@@ -440,6 +442,20 @@ static bool may_send(const struct work *w, const struct attempt *a)
 	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
 }
 
+/* {%} is part of the command, so the lane is chosen here and not by the
+ * guardian. may_send has seen to it that one is free. */
+static int choose_lane(struct work *w)
+{
+	int i = 0;
+
+	if (!w->uses_slot)
+		return -1;
+	while (w->lane_taken[i])
+		i++;
+	w->lane_taken[i] = true;
+	return i;
+}
+
 static void send_ready(struct work *w)
 {
 	while (w->ready.n > 0 && w->stop_level == 0 && may_send(w, w->ready.first)) {
@@ -448,10 +464,13 @@ static void send_ready(struct work *w)
 		enum status st;
 
 		a->id = w->next_id++;
+		a->lane = choose_lane(w);
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {
 			pump_drop(a->pump);
 			a->pump = NULL;
+			if (a->lane >= 0)
+				w->lane_taken[a->lane] = false;
 			refuse(w, a, st, &e);
 			continue;
 		}

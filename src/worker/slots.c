@@ -25,7 +25,7 @@ struct table {
 	char token[40];
 	char boot_id[40];
 	int32_t worker_pid;
-	uint32_t reserved;
+	int32_t guardian_pid;
 	int64_t fence_boot_ns;
 	int64_t spare[2];
 	struct slot slots[];
@@ -190,6 +190,16 @@ int slots_count(const struct slots *s)
 const char *slots_token(const struct slots *s)
 {
 	return s->table->token;
+}
+
+int32_t slots_guardian_pid(const struct slots *s)
+{
+	return __atomic_load_n(&s->table->guardian_pid, __ATOMIC_ACQUIRE);
+}
+
+void slots_guardian_set(struct slots *s, int32_t pid)
+{
+	__atomic_store_n(&s->table->guardian_pid, pid, __ATOMIC_RELEASE);
 }
 
 int32_t slots_worker_pid(const struct slots *s)

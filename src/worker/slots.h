@@ -47,6 +47,9 @@ void slots_close(struct slots *s); /* unmaps; NULL is fine */
 int slots_count(const struct slots *s);
 const char *slots_token(const struct slots *s);
 int32_t slots_worker_pid(const struct slots *s); /* of slots_create's caller */
+/* 0 until the guardian has been forked. */
+int32_t slots_guardian_pid(const struct slots *s);
+void slots_guardian_set(struct slots *s, int32_t pid);
 /* False when the machine has been booted since it was made. */
 bool slots_of_this_boot(const struct slots *s);
 /* Lives in the mapping; written by the guardian, read by anyone. */

@@ -28,16 +28,48 @@ static bool this_boot(const struct ledger_worker *w, struct error *e)
 	return sys_boot_id(boot, e) == ST_OK && strcmp(boot, w->boot_id) == 0;
 }
 
-/* Ends a frozen holder. SIGKILL works on a stopped process too. */
-static bool end_holder(const struct ledger_worker *w)
+static bool is_it(const struct ledger_worker *w)
 {
 	struct proc_stat now;
 
-	if (!proc_stat_read(w->pid, &now) || (uint64_t)now.start_boot_ns != w->start_ticks)
-		return false;
+	return proc_stat_read(w->pid, &now) && (uint64_t)now.start_boot_ns == w->start_ticks;
+}
+
+/* A guardian that was stopped as well cannot do its duty until it goes on; its
+ * worker is dead then, so that it ends the children and itself. */
+static bool wake_guardian(struct state *state, const struct ledger_worker *w)
+{
+	struct slots *slots = NULL;
+	struct buf path = {0};
+	struct error e;
+	bool woken = false;
+
+	state_path(state, &path, "workers/%s/slots", w->name);
+	if (!path.failed && slots_open(path.data, &slots, &e) == ST_OK) {
+		int32_t pid = slots_guardian_pid(slots);
+		struct proc_stat now;
+
+		/* It was forked by the worker, hence not before it. */
+		woken = pid > 0 && proc_stat_read(pid, &now) && now.state == 'T' &&
+		    (uint64_t)now.start_boot_ns >= w->start_ticks && kill(pid, SIGCONT) == 0;
+	}
+	slots_close(slots);
+	buf_free(&path);
+	return woken;
+}
+
+/* Ends a frozen holder. SIGKILL works on a stopped process too. */
+static bool end_holder(struct state *state, const struct ledger_worker *w)
+{
+	bool killed;
+
+	if (!is_it(w))
+		return wake_guardian(state, w);
 	log_line(LOG_WARN, "worker %.8s (pid %d) has not renewed its lease; ending it", w->name,
 	    w->pid);
-	return kill(w->pid, SIGKILL) == 0;
+	killed = kill(w->pid, SIGKILL) == 0;
+	(void)wake_guardian(state, w);
+	return killed;
 }
 
 static bool is_expired(const struct ledger_worker *w, struct error *e)
@@ -114,7 +146,7 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 			continue;
 		(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
 		dead = !this_boot(w, &ignored) || state_lock_is_free(state, lock);
-		if (!dead && is_expired(w, &ignored) && end_holder(w))
+		if (!dead && is_expired(w, &ignored) && end_holder(state, w))
 			dead = lock_becomes_free(state, lock);
 		if (dead)
 			st = bury(state, l, w, policy, &its_lost, e);
@@ -124,7 +156,22 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 	return st;
 }
 
-bool sweep_end_frozen(struct ledger *l, int64_t run, struct error *e)
+void sweep_name_workers(struct ledger *l, int64_t run, struct buf *out)
+{
+	struct ledger_worker list[8];
+	struct error e;
+	size_t n = 0;
+	size_t i;
+
+	if (ledger_workers(l, run, list, 8, &n, &e) != ST_OK)
+		return;
+	for (i = 0; i < n; i++) {
+		if (is_it(&list[i]))
+			buf_printf(out, "%s%d", out->len == 0 ? "pid " : ", ", list[i].pid);
+	}
+}
+
+bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
 	bool killed = false;
@@ -136,7 +183,7 @@ bool sweep_end_frozen(struct ledger *l, int64_t run, struct error *e)
 		return false;
 	}
 	for (i = 0; i < n; i++) {
-		if (is_expired(&list[i], e) && end_holder(&list[i]))
+		if (is_expired(&list[i], e) && end_holder(state, &list[i]))
 			killed = true;
 	}
 	free(list);
