@@ -82,6 +82,7 @@ static int setup_signals(struct guardian_process *g)
 	for (sig = 1; sig < NSIG; sig++)
 		(void)sigaction(sig, &sa, NULL); /* fails for KILL, STOP and libc's own */
 	sa.sa_handler = on_sigchld;
+	sa.sa_flags = SA_NOCLDSTOP;
 	if (sigaction(SIGCHLD, &sa, NULL) == -1)
 		return errno;
 	(void)sigfillset(&g->wait_mask);

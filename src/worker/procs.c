@@ -152,6 +152,15 @@ static bool scan_children(int32_t parent, struct pid_list *l)
 	return ok;
 }
 
+/* Is it the file that the kernel does not have, or is the thread gone? */
+static bool lacks_children_file(int32_t pid, int32_t tid, int open_errno)
+{
+	char path[PROC_PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
+	return open_errno == ENOENT && access(path, F_OK) == 0;
+}
+
 bool proc_children(int32_t pid, struct pid_list *l)
 {
 	struct pid_list threads = {0};
@@ -166,22 +175,18 @@ bool proc_children(int32_t pid, struct pid_list *l)
 		return access(path, F_OK) == -1; /* gone: it has none */
 	}
 	for (i = 0; ok && i < threads.n; i++) {
+		int32_t tid = threads.pids[i];
 		int fd;
 
-		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid,
-		    threads.pids[i]);
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tid);
 		fd = sys_open(path, O_RDONLY, 0);
-		if (fd == -1) {
-			(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", pid,
-			    threads.pids[i]);
-			if (errno == ENOENT && access(path, F_OK) == 0) {
-				ok = scan_children(pid, l);
-				break;
-			}
-			continue;
+		if (fd != -1) {
+			ok = read_pids(fd, buf, l);
+			(void)sys_close(fd);
+		} else if (lacks_children_file(pid, tid, errno)) {
+			ok = scan_children(pid, l);
+			break;
 		}
-		ok = read_pids(fd, buf, l);
-		(void)sys_close(fd);
 	}
 	pid_list_free(&threads);
 	return ok;
