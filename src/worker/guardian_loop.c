@@ -338,7 +338,7 @@ static bool wait_turn(struct guardian_process *g, short *revents)
 			next = g->now_ns + STALL_MS * MS_NS;
 	}
 	if (has_out(g))
-		p.events |= POLLOUT;
+		p.events = (short)(p.events | POLLOUT);
 	if (next != INT64_MAX) {
 		int64_t left = next - mono_ns();
 
@@ -348,7 +348,9 @@ static bool wait_turn(struct guardian_process *g, short *revents)
 		timeout.tv_nsec = left % 1000000000;
 	}
 	n = ppoll(&p, 1, next != INT64_MAX ? &timeout : NULL, &g->wait_mask);
-	*revents = n > 0 ? p.revents : 0;
+	if (n <= 0)
+		p.revents = 0;
+	*revents = p.revents;
 	g->now_ns = mono_ns();
 	return (*revents & (POLLHUP | POLLERR | POLLNVAL)) == 0;
 }
