@@ -97,6 +97,20 @@ void log_line(enum log_level level, const char *fmt, ...)
 	buf_free(&b);
 }
 
+void log_raw(const char *data, size_t len)
+{
+	(void)pthread_mutex_lock(&self.lock);
+	if (self.progress[0] != '\0')
+		write_stderr("\r\033[K", 4);
+	write_stderr(data, len);
+	if (self.progress[0] != '\0') {
+		if (len > 0 && data[len - 1] != '\n')
+			write_stderr("\n", 1);
+		write_stderr(self.progress, strlen(self.progress));
+	}
+	(void)pthread_mutex_unlock(&self.lock);
+}
+
 void log_progress(const char *text)
 {
 	char line[300];

@@ -4,6 +4,7 @@
 #define EBB_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/status.h"
 
@@ -17,6 +18,9 @@ bool log_is_json(void);
 /* A message without a line end. LOG_ERROR and LOG_WARN lines begin with
  * "ebb: " and "ebb: warning: " in text form, the others stand as they are. */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Bytes of somebody else's stderr (a task's), as they are, in one go. */
+void log_raw(const char *data, size_t len);
 
 /* The progress line of a terminal, which log_line erases before it writes and
  * draws again after; "" takes it away. Only for text on a terminal. */

@@ -59,11 +59,18 @@ void ledger_close(struct ledger *l); /* NULL is fine; rolls back an open group *
  * Calls between begin and commit become durable together, in one fsync, or not
  * at all; outside a group every call that changes something is durable when it
  * returns. A call that fails inside a group has no effect of its own and
- * leaves the group usable (ST_FULL, ST_CORRUPT and ST_TRANSIENT excepted: then
- * commit fails too). After a failed commit nothing of the group happened. */
+ * leaves the group usable (ST_FULL, ST_CORRUPT, ST_TRANSIENT and ST_NO_MEMORY
+ * excepted: then all further calls and commit fail too). After commit, failed
+ * or not, the group is closed; of a failed one nothing happened. Others cannot
+ * write while a group is open: gather first, then begin. */
 enum status ledger_begin(struct ledger *l, struct error *e) MUST_USE;
 enum status ledger_commit(struct ledger *l, struct error *e) MUST_USE;
 void ledger_rollback(struct ledger *l);
+
+/* After ST_BUSY: the process of this machine that holds the write lock, which
+ * may be frozen; whoever knows that its lease is past may end it. ST_NOT_FOUND:
+ * nobody holds it now, or that cannot be told. */
+enum status ledger_lock_holder(struct ledger *l, int32_t *pid, struct error *e) MUST_USE;
 
 /* ---- runs and stages ---- */
 
@@ -100,8 +107,10 @@ enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE
     const char *title, const char *spec, struct ledger_run *out, struct error *e) MUST_USE;
 /* The next generation: run active again, a new empty stage, spec replaced.
  * What the older one left accepted but unpublished must have been published
- * or ended before (ST_BUSY otherwise). Rows of older generations stay until
- * ledger_generation_prune. */
+ * or ended before (ST_BUSY otherwise); what it left leased becomes void. Rows of
+ * older generations stay until ledger_generation_prune; from now on planning
+ * into them and claiming from them is ST_FENCED. ST_FENCED also when
+ * run->generation is not the newest any more: somebody else has renewed it. */
 enum status ledger_run_renew(struct ledger *l, struct ledger_run *run, const char *spec,
     struct error *e) MUST_USE;
 enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state state,
@@ -122,8 +131,9 @@ struct ledger_stage {
 	bool plan_complete;
 	bool sealed;
 	int64_t planned;              /* shards in the list so far; the total once complete */
-	int64_t count[SHARD_STATES];
-	int64_t attempts;             /* ended, of any cause */
+	int64_t count[SHARD_STATES];  /* of those in the list; their sum is `planned` */
+	int64_t attempts;             /* ended, of any cause; also of shards that left
+	                               * the list */
 	int64_t ended[CAUSE_COUNT];   /* attempts by cause */
 	int64_t run_ms;               /* slot time of attempts that were accepted */
 	int64_t lost_ms;              /* slot time of attempts that were not */
@@ -165,8 +175,13 @@ struct ledger_item {
  * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
  * With `carry_from` > 0, a new item that is published in that stage (same id,
  * same version) is taken over as published with its output row.
- * ST_EXISTS: a final name is another shard's of a run that is not older (the
- * text names both items); *bad is the index of the item. Nothing was added. */
+ * `carry_from` must be an older stage of the same run (ST_CONFIG).
+ * ST_EXISTS: a final name is another shard's of this stage, or another run's,
+ * which plans it or has published it (the text names both items); *bad is the
+ * index of the item. Nothing was added. An older generation of the same run
+ * hands its names over, and so does a shard that is unseen or has left the list.
+ * ST_FENCED: `first` is not the stage's `planned` or the plan is complete
+ * (ledger_plan_restart opens it): somebody else has planned on. */
 enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
     const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
     struct error *e) MUST_USE;
@@ -182,7 +197,9 @@ enum status ledger_plan_restart(struct ledger *l, int64_t stage, int64_t first,
     struct error *e) MUST_USE;
 /* The list has ended after `total` items: sets plan_complete. Leased rows that
  * are unseen become void: their floor is raised. *dropped is how many rows
- * left the list. */
+ * left the list now. ST_FENCED: `total` is not the stage's `planned`. A plan that
+ * is complete with that total is fine. Restart, items and finish on a sealed
+ * stage or an older generation are ST_FENCED. */
 enum status ledger_plan_finish(struct ledger *l, int64_t stage, int64_t total, int64_t *dropped,
     struct error *e) MUST_USE;
 /* Planned rows whose item was a file, in row order after `*after_row` (0 at
@@ -207,7 +224,7 @@ struct ledger_shard {
 	struct file_version version;
 	char *final;      /* NULL: none */
 	int64_t worker;   /* holder, when leased or accepted */
-	int attempts;     /* that started */
+	int attempts;     /* that started and have ended (those given back did not) */
 	int64_t not_before_boot_ms;
 	char *files;      /* JSON of struct ledger_file, when accepted or published */
 };
@@ -218,8 +235,10 @@ void ledger_shard_free(struct ledger_shard *s); /* what it owns, not s itself */
  * registered worker; `below` limits it to ordinals under it (what the list
  * has been read up to). Shards whose delay is not over are passed by, and
  * *next_boot_ms is when the earliest of them may be claimed (-1: none). A shard
- * that must run alone is returned alone, or not at all when it is not first.
- * ST_FENCED: the worker's lease was taken over. */
+ * that must run alone is returned alone, or not at all (nor anything behind it)
+ * when it is not first.
+ * ST_FENCED: the worker's lease was taken over, or the run has a newer
+ * generation than this stage. */
 enum status ledger_claim(struct ledger *l, int64_t stage, int64_t worker, int64_t below,
     size_t max, struct ledger_shard *out, size_t *n, int64_t *next_boot_ms,
     struct error *e) MUST_USE;
@@ -251,20 +270,24 @@ struct ledger_file {
 
 /* The attempt of `a->epoch` is done. Without files the shard is published at
  * once. `after` is the version of the input when it was done, which is what
- * the next start compares with. ST_FENCED: its epoch is void, nothing is
- * accepted and the private files are the caller's to remove. A repeated call
- * is fine. */
+ * the next start compares with (NULL: as it was planned). ST_FENCED: its epoch
+ * is void, nothing is accepted and the private files are the caller's to
+ * remove. A repeated call is fine. ST_EXISTS: a file's final name is another
+ * shard's or another run's (as in ledger_plan_items); the text names it. */
 enum status ledger_accept(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct ledger_file *files, size_t n_files, const struct file_version *after,
     struct error *e) MUST_USE;
-/* The files are in their final place: output rows get their size and hash. */
+/* The files are in their final place: output rows get their size and hash.
+ * ST_FENCED: the epoch is void. A repeated call is fine. */
 enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;
 /* Neither private nor final files exist any more: ready under a new epoch. */
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;
-/* The attempt ended otherwise (a->cause): counted and judged by shard_step.
- * `now` is the row after it; `delay_ms` was chosen by the caller (retry_delay_ms). */
+/* The attempt ended otherwise (a->cause, not CAUSE_DONE): counted and judged by
+ * shard_step. CAUSE_CHECKPOINTED counts as progress. `now` is the row after it
+ * (as it is when ST_FENCED); `delay_ms` was chosen by the caller
+ * (retry_delay_ms) and holds if the shard is ready again. */
 enum status ledger_end(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,
     struct error *e) MUST_USE;
@@ -272,11 +295,12 @@ enum status ledger_end(struct ledger *l, int64_t row, const struct ledger_attemp
 enum status ledger_give_back(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;
 /* An operator's `ebb retry`, or a start of an unfinished run: a fresh budget.
- * row 0: every failed and set-aside shard of the stage; *n says how many. */
+ * row 0: every failed and set-aside shard of the list; *n says how many (0 for
+ * one that is in another state). */
 enum status ledger_retry(struct ledger *l, int64_t stage, int64_t row, int64_t *n,
     struct error *e) MUST_USE;
 /* The input is another one now: EV_INPUT_CHANGED and the new version. A leased
- * shard's attempt becomes void. */
+ * shard's attempt becomes void. ST_FENCED: the stage is sealed. */
 enum status ledger_input_changed(struct ledger *l, int64_t row, const struct file_version *version,
     struct error *e) MUST_USE;
 /* Accepted but unpublished shards that this worker holds, or whose holder is
@@ -302,6 +326,24 @@ struct ledger_output {
 enum status ledger_output_get(struct ledger *l, const char *final, size_t len,
     struct ledger_output *out, struct error *e) MUST_USE;
 
+/* A name that ebb published for a run and that nothing of its newest generation
+ * will write: the file is to be unlinked where size and hash agree, and the
+ * name then forgotten. */
+struct ledger_left {
+	char *final;
+	size_t final_len;
+	int64_t size;
+	uint8_t hash[HASH_SIZE];
+};
+
+/* At most max, in the order of their names; each is freed with free(final).
+ * Only meaningful once the plan of the newest generation is complete. */
+enum status ledger_outputs_left(struct ledger *l, int64_t run, size_t max,
+    struct ledger_left *out, size_t *n, struct error *e) MUST_USE;
+/* Forgets such a name. ST_NOT_FOUND when it is not (or no longer) one. */
+enum status ledger_output_forget(struct ledger *l, int64_t run, const char *final, size_t len,
+    struct error *e) MUST_USE;
+
 /* ---- looking ---- */
 
 struct ledger_query {
@@ -314,13 +356,15 @@ struct ledger_query {
 	size_t max;
 };
 
-/* Shards in order of their ordinals. */
+/* Shards of the list in order of their ordinals. */
 enum status ledger_shards(struct ledger *l, const struct ledger_query *q,
     struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+/* One by its row, in the list or not; ST_NOT_FOUND. */
+enum status ledger_shard_get(struct ledger *l, int64_t row, struct ledger_shard *out,
+    struct error *e) MUST_USE;
 /* Attempts of a shard, oldest first; the newest max of them. */
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e) MUST_USE;
-/* Ended attempts of done shards of a stage, for summing up: see ledger_stage. */
 
 /* ---- workers ---- */
 
@@ -335,6 +379,7 @@ struct ledger_worker {
 	bool gone;                   /* left, or was expired */
 };
 
+/* Fills w->id. ST_EXISTS: the name is taken. */
 enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct error *e) MUST_USE;
 /* One heartbeat for all of the worker's shards. ST_FENCED: it was expired by
  * somebody else; all of its leases are void. An expired lease that nobody took
@@ -347,14 +392,18 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 /* The worker is dead or fenced (the caller has made sure: its lock is free, or
  * it has been ended): its leased shards end with `cause` (CAUSE_LOST, or
  * CAUSE_INTERRUPTED for a worker that leaves), except that those which
- * `started` says were only claimed are given back. Its accepted shards can be
- * taken. *lost is how many had started. A worker that is gone is fine. */
+ * `started` says were only claimed are given back (NULL: all had started). Its
+ * accepted shards can be taken, its leases by name are released. *lost is how
+ * many had started. A worker that is gone is fine. `started` is called within
+ * the transaction and must not call the ledger. */
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
     const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e) MUST_USE;
 
 /* ---- leases by name ("plan", "seal", one each per stage) ----
- * Held until released or until the worker is gone. ST_BUSY: held by another. */
+ * Held until released or until the worker is gone. ST_BUSY: held by another
+ * (the text says by whom). ST_FENCED: this worker is gone. Taking what one holds
+ * and releasing what one does not hold are fine. */
 enum status ledger_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,
     struct error *e) MUST_USE;
 enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *name,

@@ -1,0 +1,133 @@
+/* ebb logs: what a shard's attempts wrote to stderr. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/sys.h"
+#include "cli/common.h"
+#include "worker/name.h"
+
+struct logs_values {
+	const char *state;
+	const char *run;
+	bool all;
+};
+
+static const struct option options[] = {
+	{0, "all", OPTION_FLAG, offsetof(struct logs_values, all), NULL,
+	    "of all attempts (default: the last)"},
+	{0, "run", OPTION_TEXT, offsetof(struct logs_values, run), "RUN",
+	    "of this run (default: the newest)"},
+	{0, "state", OPTION_TEXT, offsetof(struct logs_values, state), "DIR",
+	    "the state folder (default $EBB_STATE, else .ebb)"},
+	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
+};
+
+enum { ATTEMPTS = 100 };
+
+static void describe(const struct ledger_attempt *a, int number, struct buf *b)
+{
+	buf_printf(b, "==> attempt %d: %s", number, cause_name(a->cause));
+	if (a->exit_signal > 0)
+		buf_printf(b, ", signal %d", a->exit_signal);
+	else if (a->exit_code >= 0)
+		buf_printf(b, ", exit %d", a->exit_code);
+	buf_str(b, ", ran ");
+	str_duration(b, a->run_ms);
+	if (a->err_bytes == 0 && a->note[0] != '\0')
+		buf_printf(b, ": %s", a->note);
+	buf_str(b, a->err_bytes == 0 ? ", wrote nothing to stderr <==\n" : " <==\n");
+}
+
+/* The bytes as they are: a log is for whoever asked for it. */
+static int copy_out(const char *path)
+{
+	char chunk[16384];
+	int fd = sys_open(path, O_RDONLY, 0);
+	ssize_t n;
+
+	if (fd == -1) {
+		(void)fprintf(stderr, "ebb: the log %s is gone: %s\n", path, strerror(errno));
+		return EXIT_DONE;
+	}
+	while ((n = sys_read(fd, chunk, sizeof(chunk))) > 0) {
+		if (fwrite(chunk, 1, (size_t)n, stdout) != (size_t)n)
+			break;
+	}
+	(void)sys_close(fd);
+	return n == 0 && fflush(stdout) == 0 ? EXIT_DONE : EXIT_UNREACHABLE;
+}
+
+static int show(struct common_view *view, const struct ledger_shard *s, bool all)
+{
+	struct ledger_attempt list[ATTEMPTS];
+	struct error e;
+	size_t n = 0;
+	size_t i;
+	int code = EXIT_DONE;
+	enum status st = ledger_attempts(view->ledger, s->row, ATTEMPTS, list, &n, &e);
+
+	if (st != ST_OK)
+		return common_fail(st, &e);
+	if (n == 0) {
+		struct buf b = {0};
+
+		buf_printf(&b, "no attempt of this shard has ended yet; it is %s\n",
+		    shard_state_name(s->s.state));
+		return common_print(&b);
+	}
+	for (i = all ? 0 : n - 1; code == EXIT_DONE && i < n; i++) {
+		struct buf head = {0};
+		struct buf path = {0};
+
+		describe(&list[i], s->attempts - (int)(n - 1 - i), &head);
+		code = common_print(&head);
+		common_log_path(view, s->row, list[i].epoch, &path);
+		if (code == EXIT_DONE && list[i].err_bytes > 0 && !path.failed)
+			code = copy_out(path.data);
+		buf_free(&path);
+	}
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct logs_values v = {0};
+	struct common_view view;
+	struct ledger_shard s;
+	struct error e;
+	int code;
+	int next;
+	enum status st;
+
+	if (!common_parse(&verb_logs, argc, argv, &v, &next, &code))
+		return code;
+	if (next >= argc) {
+		st = error_set(&e, ST_CONFIG, "which shard? ebb logs SHARD; ebb shards lists them");
+		return common_fail(st, &e);
+	}
+	st = common_view_open(v.state, v.run, false, &view, &e);
+	if (st != ST_OK)
+		return common_fail(st, &e);
+	st = common_find_shard(&view, argv[next], &s, &e);
+	if (st == ST_OK) {
+		code = show(&view, &s, v.all);
+		ledger_shard_free(&s);
+	} else {
+		code = common_fail(st, &e);
+	}
+	common_view_close(&view);
+	return code;
+}
+
+const struct verb verb_logs = {
+	.name = "logs",
+	.usage = "ebb logs [options] SHARD",
+	.summary = "ebb logs: what a shard wrote to stderr, and how its attempts ended",
+	.text = "SHARD is a name (a.log, a.log#3), a number from ebb shards, or a prefix that fits\n"
+	    "one shard only.\n\nexamples:\n  ebb logs access-07-01.log.gz#3\n  ebb logs --all 17\n",
+	.options = options,
+	.run = run,
+};

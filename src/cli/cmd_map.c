@@ -1,0 +1,336 @@
+/* ebb map: a command for each item of a list, or for each piece of a file. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "cli/common.h"
+#include "cli/cpus.h"
+#include "cli/drive.h"
+#include "cli/map_words.h"
+#include "shard/records.h"
+#include "worker/dryrun.h"
+
+enum { MAP_SLOTS_MAX = 512 }; /* half of what a worker keeps in flight */
+
+struct map_values {
+	const char *out;
+	const char *out_root;
+	const char *jobs;
+	const char *colsep;
+	const char *halt;
+	const char *joblog;
+	const char *if_running;
+	const char *state;
+	const char *shard;
+	const char *records;
+	const char *log;
+	struct option_texts arg_files;
+	bool nul;
+	bool skip_empty;
+	bool keep_order;
+	bool tag;
+	bool dry_run;
+	bool fresh;
+	bool skip_done;
+	bool quiet;
+	bool no_stderr;
+	int64_t timeout_ms;
+	int64_t retries;
+	int64_t retry_delay_ms;
+	int64_t grace_ms;
+	int64_t lease_ms;
+	int64_t state_max;
+};
+
+#define AT(field) offsetof(struct map_values, field)
+
+static const struct option options[] = {
+	{'o', "out", OPTION_TEXT, AT(out), "NAME",
+	    "commit each command's stdout under this name: '{}.gz', 'out/{/}'"},
+	{'j', "jobs", OPTION_TEXT, AT(jobs), "N",
+	    "commands at once: 8, 50%, auto (default: CPU affinity and cgroup quota)"},
+	{'P', "max-procs", OPTION_TEXT, AT(jobs), "N", "the same, as xargs calls it"},
+	{'a', "arg-file", OPTION_TEXTS, AT(arg_files), "FILE",
+	    "read items from a file; - is stdin; may be given several times"},
+	{'0', "null", OPTION_FLAG, AT(nul), NULL, "items end with NUL, not with a newline"},
+	{'r', "no-run-if-empty", OPTION_FLAG, AT(skip_empty), NULL, "empty lines are no items"},
+	{0, "colsep", OPTION_TEXT, AT(colsep), "REGEX",
+	    "cut each item into columns {1} {2} ... (POSIX extended)"},
+	{0, "shard", OPTION_TEXT, AT(shard), "HOW",
+	    "list (default), or bytes:SIZE: cut the input files, each piece on stdin"},
+	{0, "records", OPTION_CHOICE, AT(records), "KIND",
+	    "where bytes: may cut: lines (default), paragraphs, nul, whole",
+	    .choices = "lines|paragraphs|nul|whole"},
+	{'k', "keep-order", OPTION_FLAG, AT(keep_order), NULL, "stdout in the order of the items"},
+	{0, "tag", OPTION_FLAG, AT(tag), NULL, "put the item and a tab before each line of stdout"},
+	{0, "timeout", OPTION_DURATION, AT(timeout_ms), "TIME",
+	    "end a command after so long: TERM, then KILL (default: none)"},
+	{0, "retries", OPTION_COUNT, AT(retries), "N",
+	    "tries of a failing command in all (default 3); interruptions do not count",
+	    .min = 1, .max = 1000000},
+	{0, "retry-delay", OPTION_DURATION, AT(retry_delay_ms), "TIME",
+	    "before the first retry, doubled for each next one, with jitter (default 1s)",
+	    .min = 0, .max = 86400000},
+	{0, "halt", OPTION_TEXT, AT(halt), "WHEN",
+	    "never (default), or soon|now,fail|success|done=N or N%"},
+	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
+	{0, "dry-run", OPTION_FLAG, AT(dry_run), NULL, "print the commands, run and write nothing"},
+	{0, "fresh", OPTION_FLAG, AT(fresh), NULL, "start over instead of going on"},
+	{0, "skip-done", OPTION_FLAG, AT(skip_done), NULL,
+	    "of a finished list, run only items that are new or whose file changed"},
+	{0, "if-running", OPTION_CHOICE, AT(if_running), "WHAT",
+	    "when the same line is running already: fail (default), wait, join, skip",
+	    .choices = "fail|wait|join|skip"},
+	{0, "state", OPTION_TEXT, AT(state), "DIR",
+	    "where progress is kept (default $EBB_STATE, else .ebb)"},
+	{0, "out-root", OPTION_TEXT, AT(out_root), "DIR",
+	    "allow output names in this folder (default: the current one)"},
+	{0, "grace", OPTION_DURATION, AT(grace_ms), "TIME",
+	    "after INT or TERM, running commands may go on so long ($EBB_GRACE, else 30s)",
+	    .min = 0, .max = 86400000},
+	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME",
+	    "a worker silent for so long has lost its shards (default 30s)",
+	    .min = 200, .max = 86400000},
+	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
+	    "old logs and runs go when the state grows past it (default 10GiB)"},
+	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
+	    "keep the commands' stderr in the logs only (ebb logs shows it)"},
+	{'q', "quiet", OPTION_FLAG, AT(quiet), NULL, "say nothing when all goes well"},
+	{0, "log", OPTION_CHOICE, AT(log), "FORM", "text (default) or json: ebb's own lines on stderr",
+	    .choices = "text|json"},
+	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
+};
+
+static const char text[] =
+    "examples:\n"
+    "  ebb map --out '{}.gz' -- gzip -9c {} ::: *.log\n"
+    "  find . -name '*.wav' -print0 | ebb map -0 --out '{.}.mp3' -- lame --quiet {} -\n"
+    "  ebb map --shard bytes:4MiB --records paragraphs big.txt -- ./count.awk\n"
+    "  ebb map -k 'cut -f1 {} | sort -u | wc -l' ::: *.tsv\n"
+    "\n"
+    "replaced in the command and in --out:\n"
+    "  {} item   {.} without extension   {/} base name   {//} folder   {/.} both\n"
+    "  {#} number from 1   {%} slot from 1   {1} {2.} {-1/} the same of one column\n"
+    "A command that names no item gets it as its last word. One word with a blank\n"
+    "or a shell character in it is run by bash -euo pipefail -c, items quoted.\n"
+    "\n"
+    "Killed at any time, the same line goes on from where it was. A list that is\n"
+    "finished starts anew. Exit: 0 all done, 1 some failed, 2 usage, 3 state\n"
+    "unreachable, 4 already running, 75 stopped by TERM, 130 by Ctrl-C.\n";
+
+static enum status parse_jobs(const char *jobs, int *slots, struct error *e)
+{
+	size_t len = jobs == NULL ? 0 : strlen(jobs);
+	char number[16];
+	int64_t n;
+	enum status st;
+
+	*slots = cpus_available();
+	if (jobs == NULL || strcmp(jobs, "auto") == 0)
+		return ST_OK;
+	if (len > 1 && len < sizeof(number) && jobs[len - 1] == '%') {
+		memcpy(number, jobs, len - 1);
+		number[len - 1] = '\0';
+		st = str_parse_count(number, 1, 10000, &n, e);
+		n = (n * *slots + 99) / 100;
+	} else {
+		st = str_parse_count(jobs, 1, MAP_SLOTS_MAX, &n, e);
+	}
+	if (st != ST_OK)
+		return error_prefix(e, st, "--jobs (8, 50%%, auto)");
+	*slots = n > MAP_SLOTS_MAX ? MAP_SLOTS_MAX : (int)n;
+	return ST_OK;
+}
+
+static enum status bad_halt(const char *word, struct error *e)
+{
+	return error_set(e, ST_CONFIG, "--halt: \"%.60s\" is not never, or soon or now with "
+	    "fail=N, success=N, done=N or fail=N%%; for example --halt soon,fail=1", word);
+}
+
+static enum status parse_halt(const char *word, struct halt_rule *out, struct error *e)
+{
+	static const char *const kinds[] = {"fail=", "success=", "done="};
+	const char *comma = strchr(word, ',');
+	char number[16];
+	int64_t n;
+	int k;
+
+	memset(out, 0, sizeof(*out));
+	if (strcmp(word, "never") == 0 || strcmp(word, "0") == 0)
+		return ST_OK;
+	if (comma == NULL || (strncmp(word, "soon,", 5) != 0 && strncmp(word, "now,", 4) != 0))
+		return bad_halt(word, e);
+	out->when = word[0] == 's' ? HALT_SOON : HALT_NOW;
+	for (k = 0; k < 3; k++) {
+		size_t len = strlen(kinds[k]);
+		const char *value = comma + 1 + len;
+		size_t digits = strncmp(comma + 1, kinds[k], len) == 0 ? strlen(value) : 0;
+		bool percent = digits > 1 && value[digits - 1] == '%';
+
+		if (digits == 0 || digits >= sizeof(number))
+			continue;
+		memcpy(number, value, digits);
+		number[digits - (percent ? 1 : 0)] = '\0';
+		if (str_parse_count(number, 1, percent ? 100 : INT64_MAX, &n, e) != ST_OK)
+			return bad_halt(word, e);
+		out->what = k == 0 ? HALT_ON_FAIL : k == 1 ? HALT_ON_SUCCESS : HALT_ON_DONE;
+		out->count = percent ? 0 : n;
+		out->percent = percent ? (int)n : 0;
+		return ST_OK;
+	}
+	return bad_halt(word, e);
+}
+
+static enum status parse_shard(const struct map_values *v, struct spec *s, struct error *e)
+{
+	enum status st;
+
+	if (v->shard == NULL || strcmp(v->shard, "list") == 0) {
+		if (v->records != NULL)
+			return error_set(e, ST_CONFIG, "--records goes with --shard bytes:SIZE");
+		return ST_OK;
+	}
+	if (strncmp(v->shard, "bytes:", 6) != 0)
+		return error_set(e, ST_CONFIG, "--shard: \"%.60s\" is neither list nor bytes:SIZE, "
+		    "such as bytes:4MiB", v->shard);
+	s->shard = SPEC_BYTES;
+	st = str_parse_size(v->shard + 6, &s->shard_size, e);
+	if (st == ST_OK && s->shard_size < 1)
+		st = error_set(e, ST_CONFIG, "a shard has at least 1 byte");
+	if (st != ST_OK)
+		return error_prefix(e, st, "--shard");
+	s->records = strdup(v->records == NULL ? "lines" : v->records);
+	return s->records == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+}
+
+static enum status copy_text(const char *from, char **to, struct error *e)
+{
+	if (from == NULL)
+		return ST_OK;
+	*to = mem_dup(from, strlen(from));
+	return *to == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+}
+
+static enum status make_spec(const struct map_values *v, const struct map_words *w,
+    struct spec *s, struct error *e)
+{
+	enum status st;
+	size_t i;
+
+	memset(s, 0, sizeof(*s));
+	s->retry = retry_policy_default();
+	s->retry.limit[CAUSE_FAILED] = (int)v->retries;
+	s->retry.limit[CAUSE_TIMED_OUT] = (int)v->retries;
+	s->retry.backoff_min_ms = v->retry_delay_ms;
+	s->timeout_ms = v->timeout_ms;
+	s->keep_order = v->keep_order;
+	s->tag = v->tag;
+	if (v->out != NULL && v->out[0] == '\0')
+		return error_set(e, ST_CONFIG, "--out needs a name, such as '{}.out'");
+	s->command = mem_zero((w->n_command + 1) * sizeof(*s->command));
+	if (s->command == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	for (i = 0; i < w->n_command; i++) {
+		st = copy_text(w->command[i], &s->command[i], e);
+		if (st != ST_OK)
+			return st;
+		s->n_command++;
+	}
+	if (s->command[0][0] == '\0')
+		return error_set(e, ST_CONFIG, "the command is empty");
+	spec_detect_shell(s);
+	st = copy_text(v->out, &s->out, e);
+	if (st == ST_OK)
+		st = copy_text(v->out_root, &s->out_root, e);
+	return st == ST_OK ? parse_shard(v, s, e) : st;
+}
+
+static enum status make_drive(const struct map_values *v, const struct map_words *w,
+    struct drive *d, struct error *e)
+{
+	const char *grace = getenv("EBB_GRACE");
+	enum status st = parse_jobs(v->jobs, &d->slots, e);
+
+	if (st == ST_OK)
+		st = parse_halt(v->halt, &d->halt, e);
+	d->grace_ms = v->grace_ms;
+	if (st == ST_OK && v->grace_ms < 0) {
+		d->grace_ms = 30000;
+		if (grace != NULL && grace[0] != '\0')
+			st = str_parse_duration(grace, &d->grace_ms, e);
+		if (st != ST_OK)
+			(void)error_prefix(e, st, "EBB_GRACE");
+	}
+	d->state = v->state;
+	d->if_running = v->if_running;
+	d->fresh = v->fresh;
+	d->skip_done = v->skip_done;
+	d->lease_ms = v->lease_ms;
+	d->state_max_bytes = v->state_max;
+	d->joblog = v->joblog;
+	d->show_stderr = !v->no_stderr;
+	d->quiet = v->quiet;
+	d->input.plan = true;
+	d->input.sources = w->sources;
+	d->input.n_sources = w->n_sources;
+	d->input.list.nul = v->nul;
+	d->input.list.skip_empty = v->skip_empty;
+	d->input.list.colsep = v->colsep;
+	return st;
+}
+
+static int run(int argc, char **argv)
+{
+	struct map_values v = {.halt = "never", .if_running = "fail", .retries = 3,
+	    .retry_delay_ms = 1000, .grace_ms = -1, .lease_ms = 30000,
+	    .state_max = (int64_t)10 << 30};
+	struct map_words w = {0};
+	struct drive d = {0};
+	struct spec spec = {0};
+	struct error e;
+	bool help;
+	int code;
+	enum status st = map_words_parse(&verb_map, argc, argv, &v, &v.arg_files, &w, &help, &e);
+
+	if (st == ST_OK && help) {
+		struct buf b = {0};
+
+		options_help(&verb_map, &b);
+		code = common_print(&b);
+		goto out;
+	}
+	if (st == ST_OK)
+		st = make_spec(&v, &w, &spec, &e);
+	if (st == ST_OK)
+		st = make_drive(&v, &w, &d, &e);
+	d.spec = &spec;
+	if (st == ST_OK && v.dry_run)
+		st = dryrun_print(&spec, &d.input, &e);
+	if (st != ST_OK) {
+		code = common_fail(st, &e);
+	} else if (v.dry_run) {
+		code = EXIT_DONE;
+	} else {
+		log_setup(LOG_INFO, v.log != NULL && strcmp(v.log, "json") == 0);
+		code = drive_run(&d);
+	}
+out:
+	spec_free(&spec);
+	map_words_free(&w);
+	free(v.arg_files.list);
+	return code;
+}
+
+const struct verb verb_map = {
+	.name = "map",
+	.usage = "ebb map [options] -- COMMAND [WORDS] ::: ITEMS\n"
+	    "       ... | ebb map [options] -- COMMAND [WORDS]\n"
+	    "       ebb map [options] --shard bytes:SIZE FILES -- COMMAND [WORDS]",
+	.summary = "ebb map: run a command for each item of a list, durably; start it again "
+	    "and it goes on",
+	.text = text,
+	.options = options,
+	.run = run,
+};

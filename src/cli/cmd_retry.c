@@ -1,0 +1,74 @@
+/* ebb retry: a fresh budget for what failed, and on it goes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "cli/common.h"
+#include "cli/cpus.h"
+#include "cli/drive.h"
+
+struct retry_values {
+	const char *state;
+	int64_t jobs;
+	bool quiet;
+};
+
+static const struct option options[] = {
+	{'j', "jobs", OPTION_COUNT, offsetof(struct retry_values, jobs), "N",
+	    "commands at once (default: CPU affinity and cgroup quota)", .min = 1, .max = 512},
+	{'q', "quiet", OPTION_FLAG, offsetof(struct retry_values, quiet), NULL,
+	    "say nothing when all goes well"},
+	{0, "state", OPTION_TEXT, offsetof(struct retry_values, state), "DIR",
+	    "the state folder (default $EBB_STATE, else .ebb)"},
+	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
+};
+
+static int run(int argc, char **argv)
+{
+	struct retry_values v = {0};
+	struct common_view view;
+	struct spec spec = {0};
+	struct drive d = {.if_running = "fail", .lease_ms = 30000, .grace_ms = 30000,
+	    .state_max_bytes = (int64_t)10 << 30, .show_stderr = true};
+	struct error e;
+	int64_t failed;
+	int code;
+	int next;
+	enum status st;
+
+	if (!common_parse(&verb_retry, argc, argv, &v, &next, &code))
+		return code;
+	st = common_view_open(v.state, next < argc ? argv[next] : NULL, false, &view, &e);
+	if (st != ST_OK)
+		return common_fail(st, &e);
+	failed = view.stage.count[SHARD_FAILED] + view.stage.count[SHARD_SET_ASIDE];
+	st = spec_decode(view.run.spec, &spec, &e);
+	if (st == ST_OK && failed == 0)
+		log_line(LOG_INFO, "%s: nothing failed, nothing to retry", view.run.name);
+	else if (st == ST_OK && !view.stage.plan_complete)
+		st = error_set(&e, ST_CONFIG, "the list of %s was not read to its end; start the "
+		    "same line again, which retries what failed", view.run.name);
+	common_view_close(&view);
+	if (st == ST_OK && failed > 0) {
+		d.state = v.state;
+		d.spec = &spec;
+		d.slots = v.jobs > 0 ? (int)v.jobs : cpus_available();
+		d.quiet = v.quiet;
+		code = drive_run(&d);
+	} else {
+		code = st == ST_OK ? EXIT_DONE : common_fail(st, &e);
+	}
+	spec_free(&spec);
+	return code;
+}
+
+const struct verb verb_retry = {
+	.name = "retry",
+	.usage = "ebb retry [options] [RUN]",
+	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
+	.text = "Without RUN, the newest. To be started in the folder that the run was started in.\n"
+	    "\nexamples:\n  ebb retry r7\n",
+	.options = options,
+	.run = run,
+};

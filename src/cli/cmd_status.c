@@ -1,0 +1,206 @@
+/* ebb status: the runs of a state, or one in detail. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/sys.h"
+#include "cli/common.h"
+
+struct status_values {
+	const char *state;
+	bool json;
+};
+
+static const struct option options[] = {
+	{0, "json", OPTION_FLAG, offsetof(struct status_values, json), NULL,
+	    "for programs; docs/formats.md describes the fields"},
+	{0, "state", OPTION_TEXT, offsetof(struct status_values, state), "DIR",
+	    "the state folder (default $EBB_STATE, else .ebb)"},
+	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
+};
+
+static const char *run_state_name(const struct ledger_run *r)
+{
+	static const char *const names[] = {"active", "finished", "cancelled"};
+
+	return names[r->state];
+}
+
+/* An active run is running while somebody holds its lock. */
+static bool is_running(const struct state *s, const struct ledger_run *r)
+{
+	struct buf lock = {0};
+	bool running;
+
+	buf_str(&lock, "run-");
+	str_hex(&lock, r->key, sizeof(r->key));
+	running = !lock.failed && !state_lock_is_free(s, lock.data);
+	buf_free(&lock);
+	return running;
+}
+
+static void json_counts(const struct ledger_stage *s, struct buf *b)
+{
+	int i;
+
+	buf_str(b, "\"shards\":{");
+	for (i = 0; i < SHARD_STATES; i++)
+		buf_printf(b, "%s\"%s\":%lld", i > 0 ? "," : "",
+		    shard_state_name((enum shard_state)i), (long long)s->count[i]);
+	buf_str(b, "},\"ended\":{");
+	for (i = 0; i < CAUSE_COUNT; i++)
+		buf_printf(b, "%s\"%s\":%lld", i > 0 ? "," : "", cause_name((enum cause)i),
+		    (long long)s->ended[i]);
+	buf_printf(b, "},\"total\":%lld,\"attempts\":%lld,\"plan_complete\":%s,\"sealed\":%s,"
+	    "\"run_ms\":%lld,\"lost_ms\":%lld", (long long)s->planned, (long long)s->attempts,
+	    s->plan_complete ? "true" : "false", s->sealed ? "true" : "false",
+	    (long long)s->run_ms, (long long)s->lost_ms);
+}
+
+static void json_run(const struct state *state, const struct ledger_run *r,
+    const struct ledger_stage *s, struct buf *b)
+{
+	buf_printf(b, "{\"run\":\"%s\",\"state\":\"%s\",\"running\":%s,\"generation\":%d,"
+	    "\"title\":", r->name, run_state_name(r), is_running(state, r) ? "true" : "false",
+	    r->generation);
+	str_json(b, r->title, strlen(r->title));
+	buf_printf(b, ",\"created_ms\":%lld,\"changed_ms\":%lld,", (long long)r->created_wall_ms,
+	    (long long)r->changed_wall_ms);
+	json_counts(s, b);
+	buf_char(b, '}');
+}
+
+static void text_run(const struct state *state, const struct ledger_run *r,
+    const struct ledger_stage *s, struct buf *b)
+{
+	int64_t done = s->count[SHARD_PUBLISHED] + s->count[SHARD_ACCEPTED];
+	int64_t failed = s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
+
+	buf_printf(b, "%-6s %-9s ", r->name, r->state == RUN_ACTIVE
+	    ? is_running(state, r) ? "running" : "stopped" : run_state_name(r));
+	str_count(b, done);
+	buf_str(b, " of ");
+	str_count(b, s->planned);
+	buf_str(b, s->plan_complete ? " done" : "+ done");
+	if (s->count[SHARD_LEASED] > 0)
+		buf_printf(b, ", %lld in hand", (long long)s->count[SHARD_LEASED]);
+	if (failed > 0)
+		buf_printf(b, ", %lld failed", (long long)failed);
+	if (s->ended[CAUSE_LOST] + s->ended[CAUSE_INTERRUPTED] > 0)
+		buf_printf(b, ", %lld interruptions", (long long)(s->ended[CAUSE_LOST] +
+		    s->ended[CAUSE_INTERRUPTED]));
+	buf_str(b, "  ");
+	str_display(b, r->title, strlen(r->title), 80);
+	buf_char(b, '\n');
+}
+
+static void text_detail(struct common_view *v, struct buf *b)
+{
+	const struct ledger_stage *s = &v->stage;
+	int i;
+
+	text_run(v->state, &v->run, s, b);
+	buf_str(b, "  shards:   ");
+	for (i = 0; i < SHARD_STATES; i++)
+		buf_printf(b, "%s%lld %s", i > 0 ? ", " : "", (long long)s->count[i],
+		    shard_state_name((enum shard_state)i));
+	buf_str(b, "\n  attempts: ");
+	str_count(b, s->attempts);
+	for (i = 0; i < CAUSE_COUNT; i++) {
+		if (s->ended[i] > 0)
+			buf_printf(b, ", %lld %s", (long long)s->ended[i],
+			    cause_name((enum cause)i));
+	}
+	buf_str(b, "\n  time:     ");
+	str_duration(b, s->run_ms);
+	buf_str(b, " in attempts that count, ");
+	str_duration(b, s->lost_ms);
+	buf_printf(b, " lost\n  generation %d, list %s\n", v->run.generation,
+	    s->plan_complete ? "complete" : "not complete yet");
+}
+
+static enum status add_events(struct common_view *v, struct buf *b, struct error *e)
+{
+	struct ledger_event events[10];
+	size_t n = 0;
+	enum status st = ledger_events(v->ledger, v->run.id, 10, events, &n, e);
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < n; i++)
+		buf_printf(b, "  %s: %s\n", events[i].kind, events[i].text);
+	return st;
+}
+
+static enum status add_all(struct common_view *v, bool json, struct buf *b, struct error *e)
+{
+	struct ledger_run *runs;
+	size_t n;
+	size_t i;
+	enum status st = ledger_run_list(v->ledger, &runs, &n, e);
+
+	if (st != ST_OK)
+		return st;
+	if (json)
+		buf_str(b, "{\"ebb_status\":1,\"runs\":[");
+	for (i = 0; st == ST_OK && i < n; i++) {
+		struct ledger_stage s;
+
+		st = ledger_stage_get(v->ledger, runs[i].stage, &s, e);
+		if (st != ST_OK)
+			break;
+		if (json && i > 0)
+			buf_char(b, ',');
+		if (json)
+			json_run(v->state, &runs[i], &s, b);
+		else
+			text_run(v->state, &runs[i], &s, b);
+	}
+	if (json)
+		buf_str(b, "]}\n");
+	ledger_run_list_free(runs, n);
+	return st;
+}
+
+static int run(int argc, char **argv)
+{
+	struct status_values v = {0};
+	struct common_view view;
+	struct buf b = {0};
+	struct error e;
+	const char *name;
+	int code;
+	int next;
+	enum status st;
+
+	if (!common_parse(&verb_status, argc, argv, &v, &next, &code))
+		return code;
+	name = next < argc ? argv[next] : NULL;
+	st = common_view_open(v.state, name, false, &view, &e);
+	if (st != ST_OK)
+		return common_fail(st, &e);
+	if (name == NULL) {
+		st = add_all(&view, v.json, &b, &e);
+	} else if (v.json) {
+		buf_str(&b, "{\"ebb_status\":1,\"runs\":[");
+		json_run(view.state, &view.run, &view.stage, &b);
+		buf_str(&b, "]}\n");
+	} else {
+		text_detail(&view, &b);
+		st = add_events(&view, &b, &e);
+	}
+	common_view_close(&view);
+	if (st != ST_OK) {
+		buf_free(&b);
+		return common_fail(st, &e);
+	}
+	return common_print(&b);
+}
+
+const struct verb verb_status = {
+	.name = "status",
+	.usage = "ebb status [options] [RUN]",
+	.summary = "ebb status: how far the runs of a state are",
+	.text = "examples:\n  ebb status\n  ebb status r7\n  ebb status --json | jq '.runs[0].shards'\n",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,48 @@
+/* What several verbs need: where the state is, which run is meant, and how an
+ * error becomes an exit code. */
+#ifndef EBB_CLI_COMMON_H
+#define EBB_CLI_COMMON_H
+
+#include "cli/options.h"
+#include "cli/verbs.h"
+#include "ledger/ledger.h"
+#include "worker/state.h"
+
+/* --state, else EBB_STATE, else ./.ebb. */
+const char *common_state_dir(const char *option);
+
+/* Logs the error and returns the exit code of its class. */
+int common_fail(enum status st, const struct error *e);
+
+/* Parses; when the verb has nothing more to do (help was asked for and shown,
+ * or the words are wrong and that was said) returns false and *code is the exit
+ * code. */
+bool common_parse(const struct verb *v, int argc, char **argv, void *values, int *next,
+    int *code);
+
+/* Opens the state folder's ledger to look at it, and the run of that name
+ * (NULL or "": the newest). */
+struct common_view {
+	struct state *state;
+	struct ledger *ledger;
+	struct ledger_run run;
+	struct ledger_stage stage;
+};
+
+enum status common_view_open(const char *state_option, const char *run, bool writable,
+    struct common_view *out, struct error *e) MUST_USE;
+void common_view_close(struct common_view *v);
+
+/* Finds the one shard that a person means: a number (place in the list, from
+ * 1), a name (item, or item#part), or a prefix that fits only one. ST_NOT_FOUND
+ * and ST_CONFIG (several: some are named) otherwise. */
+enum status common_find_shard(struct common_view *v, const char *word, struct ledger_shard *out,
+    struct error *e) MUST_USE;
+
+/* The path of an attempt's stderr log. */
+void common_log_path(const struct common_view *v, int64_t row, int64_t epoch, struct buf *out);
+
+/* Writes to stdout; EXIT_UNREACHABLE if that fails. */
+int common_print(struct buf *out);
+
+#endif

@@ -1,0 +1,92 @@
+#include "cli/cpus.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+static int affinity(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == -1)
+		return 1;
+	return CPU_COUNT(&set);
+}
+
+/* ceil(quota/period) of one cgroup folder, 0 when it has no limit. */
+static int quota_of(const char *v2, const char *v1_dir)
+{
+	struct buf b = {0};
+	long long quota = 0;
+	long long period = 100000;
+
+	if (v2 != NULL && file_read(v2, 256, &b, NULL) == ST_OK && b.len > 0) {
+		if (sscanf(b.data, "%lld %lld", &quota, &period) < 1)
+			quota = 0; /* "max" */
+	} else if (v1_dir != NULL) {
+		char path[4300];
+
+		(void)snprintf(path, sizeof(path), "%s/cpu.cfs_quota_us", v1_dir);
+		if (file_read(path, 256, &b, NULL) == ST_OK && b.len > 0)
+			quota = strtoll(b.data, NULL, 10);
+		buf_clear(&b);
+		(void)snprintf(path, sizeof(path), "%s/cpu.cfs_period_us", v1_dir);
+		if (file_read(path, 256, &b, NULL) == ST_OK && b.len > 0)
+			period = strtoll(b.data, NULL, 10);
+	}
+	buf_free(&b);
+	return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
+}
+
+static int smaller(int a, int b)
+{
+	return b > 0 && b < a ? b : a;
+}
+
+/* The limit of a cgroup and of all above it. */
+static int limit_of(const char *root, char *path, bool v2, int limit)
+{
+	for (;;) {
+		char name[4200];
+		char *slash;
+
+		(void)snprintf(name, sizeof(name), "%s%s%s", root, path, v2 ? "/cpu.max" : "");
+		limit = smaller(limit, v2 ? quota_of(name, NULL) : quota_of(NULL, name));
+		slash = strrchr(path, '/');
+		if (slash == NULL)
+			return limit;
+		*slash = '\0';
+	}
+}
+
+int cpus_available(void)
+{
+	int limit = affinity();
+	struct buf b = {0};
+	char *line;
+	char *save = NULL;
+
+	if (file_read("/proc/self/cgroup", 1 << 16, &b, NULL) != ST_OK || b.len == 0) {
+		buf_free(&b);
+		return limit;
+	}
+	for (line = strtok_r(b.data, "\n", &save); line != NULL;
+	    line = strtok_r(NULL, "\n", &save)) {
+		char *controllers = strchr(line, ':');
+		char *path = controllers == NULL ? NULL : strchr(controllers + 1, ':');
+
+		if (path == NULL || strlen(path) > 4000)
+			continue;
+		*path++ = '\0';
+		if (controllers[1] == '\0')
+			limit = limit_of("/sys/fs/cgroup", path, true, limit);
+		else if (strcmp(controllers + 1, "cpu") == 0 ||
+		    strstr(controllers + 1, "cpu,") != NULL)
+			limit = limit_of("/sys/fs/cgroup/cpu", path, false, limit);
+	}
+	buf_free(&b);
+	return limit < 1 ? 1 : limit;
+}

@@ -1,0 +1,272 @@
+#include "cli/drive.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "cli/common.h"
+#include "cli/summary.h"
+#include "worker/care.h"
+#include "worker/fingerprint.h"
+#include "worker/sweep.h"
+
+enum { LOG_CAP = 16 << 20, LOCK_WAIT_MS = 1000, BUSY_MS = 5000 };
+
+struct driving {
+	const struct drive *d;
+	struct state *state;
+	struct ledger *ledger;
+	struct worker_body *body;
+	struct ledger_run run;
+	uint8_t key[SPEC_KEY_SIZE];
+	uint8_t fingerprint[HASH_SIZE];
+	char lock[64];
+	int lock_fd;
+	int64_t retried;
+	int64_t carry_from;
+	bool fresh_generation;
+};
+
+static enum status open_ledger(struct driving *g, struct error *e)
+{
+	struct ledger_options lo = {.create = true, .busy_ms = BUSY_MS};
+	struct buf path = {0};
+	enum status st;
+
+	state_path(g->state, &path, "ledger.db");
+	st = buf_check(&path, e);
+	if (st == ST_OK)
+		st = ledger_open(path.data, &lo, &g->ledger, e);
+	buf_free(&path);
+	return st;
+}
+
+static void close_ledger(struct driving *g)
+{
+	ledger_close(g->ledger);
+	g->ledger = NULL;
+}
+
+/* The lock is held: by a process that works, or by one that was frozen and
+ * whose lease is over. */
+static enum status end_frozen_holder(struct driving *g, struct error *e)
+{
+	bool killed = false;
+	enum status st = open_ledger(g, e);
+
+	if (st != ST_OK)
+		return st;
+	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
+	if (st == ST_OK)
+		killed = sweep_end_frozen(g->ledger, g->run.id, e);
+	close_ledger(g);
+	if (killed)
+		return state_lock_wait(g->state, g->lock, 5000, &g->lock_fd, e);
+	return ST_BUSY;
+}
+
+/* ST_OK with lock_fd, or -1 to join. ST_BUSY: somebody else runs it. */
+static enum status lock_run(struct driving *g, struct error *e)
+{
+	bool join = strcmp(g->d->if_running, "join") == 0;
+	bool wait = strcmp(g->d->if_running, "wait") == 0;
+	bool said = false;
+	enum status st;
+
+	for (;;) {
+		st = state_lock_wait(g->state, g->lock, join ? 0 : LOCK_WAIT_MS, &g->lock_fd, e);
+		if (st == ST_BUSY)
+			st = end_frozen_holder(g, e);
+		if (st != ST_BUSY && st != ST_NOT_FOUND)
+			return st;
+		if (join && st == ST_BUSY) {
+			g->lock_fd = -1;
+			return ST_OK;
+		}
+		if (!wait)
+			return error_set(e, ST_BUSY, "%s is running already%s", g->run.name[0] == '\0'
+			    ? "this" : g->run.name, " (--if-running wait, join or skip)");
+		if (!said)
+			log_line(LOG_INFO, "%s is running already; waiting for it", g->run.name);
+		said = true;
+		ledger_run_free(&g->run);
+		(void)poll(NULL, 0, 200);
+	}
+}
+
+/* Before a run starts over: what is accepted and not published is dropped. */
+static enum status drop_accepted(struct driving *g, struct error *e)
+{
+	struct ledger_query q = {.stage = g->run.stage, .state = SHARD_ACCEPTED, .ordinal = -1,
+	    .max = 1};
+	struct ledger_shard s;
+	size_t n = 1;
+	enum status st;
+
+	while ((st = ledger_shards(g->ledger, &q, &s, &n, e)) == ST_OK && n == 1) {
+		struct ledger_file *files = NULL;
+		size_t n_files = 0;
+		size_t i;
+
+		if (s.files != NULL)
+			st = ledger_files_parse(s.files, &files, &n_files, e);
+		for (i = 0; i < n_files; i++)
+			(void)!sys_unlink(files[i].private_path);
+		ledger_files_free(files, n_files);
+		if (st == ST_OK)
+			st = ledger_output_gone(g->ledger, s.row, s.s.epoch, e);
+		ledger_shard_free(&s);
+		if (st != ST_OK)
+			return st;
+	}
+	return st;
+}
+
+/* A manifest that is there always matches what is there. */
+static enum status retire_manifest(struct driving *g, struct error *e)
+{
+	struct buf path = {0};
+	struct buf dir = {0};
+	enum status st;
+
+	state_path(g->state, &dir, "runs/%s", g->run.name);
+	state_path(g->state, &path, "runs/%s/_ebb_manifest.%s.map.json", g->run.name, g->run.name);
+	st = path.failed ? buf_check(&path, e) : buf_check(&dir, e);
+	if (st == ST_OK && sys_unlink(path.data) == 0)
+		st = file_sync_dir(dir.data, e);
+	buf_free(&path);
+	buf_free(&dir);
+	return st;
+}
+
+static enum status next_generation(struct driving *g, const char *spec_json, struct error *e)
+{
+	struct retry_policy policy = g->d->spec->retry;
+	int64_t lost;
+	enum status st = sweep_workers(g->state, g->ledger, g->run.id, 0, &policy, &lost, e);
+
+	if (st == ST_OK)
+		st = drop_accepted(g, e);
+	if (st == ST_OK)
+		st = retire_manifest(g, e);
+	if (st != ST_OK)
+		return st;
+	g->carry_from = g->d->skip_done ? g->run.stage : 0;
+	g->fresh_generation = true;
+	return ledger_run_renew(g->ledger, &g->run, spec_json, e);
+}
+
+/* Finds the run's row, or makes one, or begins its next generation. */
+static enum status find_run(struct driving *g, struct error *e)
+{
+	struct buf json = {0};
+	struct buf title = {0};
+	enum status st;
+
+	ledger_run_free(&g->run);
+	spec_title(g->d->spec, &title);
+	st = spec_encode(g->d->spec, &json, e);
+	if (st == ST_OK)
+		st = buf_check(&title, e);
+	if (st != ST_OK)
+		goto out;
+	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
+	if (st == ST_NOT_FOUND) {
+		st = ledger_run_create(g->ledger, g->key, title.data, json.data, &g->run, e);
+	} else if (st == ST_OK && g->lock_fd != -1) {
+		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
+			st = next_generation(g, json.data, e);
+		else
+			st = ledger_retry(g->ledger, g->run.stage, 0, &g->retried, e);
+	}
+out:
+	buf_free(&json);
+	buf_free(&title);
+	return st;
+}
+
+static enum status begin(struct driving *g, struct error *e)
+{
+	struct buf name = {0};
+	enum status st = state_open(common_state_dir(g->d->state), true, &g->state, e);
+
+	if (st == ST_OK)
+		st = fingerprint_of(g->d->spec, g->fingerprint, e);
+	if (st == ST_OK)
+		st = spec_key(g->d->spec, state_place(g->state), g->key, e);
+	if (st != ST_OK)
+		return st;
+	buf_str(&name, "run-");
+	str_hex(&name, g->key, sizeof(g->key));
+	st = buf_check(&name, e);
+	if (st == ST_OK) {
+		(void)snprintf(g->lock, sizeof(g->lock), "%s", name.data);
+		st = lock_run(g, e);
+	}
+	buf_free(&name);
+	if (st == ST_OK)
+		st = worker_body_create(g->state, &g->lock_fd, g->lock_fd == -1 ? 0 : 1,
+		    g->d->slots, LOG_CAP, &g->body, e);
+	if (st == ST_OK)
+		st = open_ledger(g, e);
+	return st == ST_OK ? find_run(g, e) : st;
+}
+
+static int work(struct driving *g, struct error *e)
+{
+	const struct drive *d = g->d;
+	struct worker_options wo = {
+		.state = g->state, .run_key_lock = g->lock, .run_lock_fd = g->lock_fd,
+		.spec = d->spec, .run = g->run, .input = d->input, .slots = d->slots,
+		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
+		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
+		.log_cap_bytes = LOG_CAP,
+	};
+	struct worker_result result;
+	struct ledger *l = g->ledger;
+	enum status st;
+	int code;
+
+	wo.input.fingerprint = g->fingerprint;
+	wo.input.carry_from = g->carry_from;
+	wo.input.plan = d->input.plan && g->lock_fd != -1;
+	g->ledger = NULL;
+	st = worker_run(g->body, l, &wo, &result, e);
+	result.retried = g->retried;
+	code = st == ST_OK ? summary_print(&wo, &result, d->quiet) : common_fail(st, e);
+	worker_result_free(&result);
+	return code;
+}
+
+int drive_run(const struct drive *d)
+{
+	struct driving g = {.d = d, .lock_fd = -1};
+	struct error e;
+	enum status st = begin(&g, &e);
+	int code;
+
+	if (st == ST_BUSY && g.body == NULL && strcmp(d->if_running, "skip") == 0) {
+		log_line(LOG_INFO, "%s is running already; skipped", g.run.name);
+		code = EXIT_DONE;
+	} else if (st == ST_BUSY && g.body == NULL) {
+		log_line(LOG_ERROR, "%s", e.text);
+		code = EXIT_ALREADY_RUNNING;
+	} else if (st != ST_OK) {
+		code = common_fail(st, &e);
+	} else {
+		code = work(&g, &e);
+		care_after_run(g.state, d->state_max_bytes);
+	}
+	close_ledger(&g);
+	worker_body_destroy(g.body);
+	ledger_run_free(&g.run);
+	if (g.lock_fd != -1)
+		(void)sys_close(g.lock_fd);
+	state_close(g.state);
+	return code;
+}

@@ -1,0 +1,29 @@
+/* From a specification to an exit code: the run's lock, its row, a worker, and
+ * the last lines. Shared by `ebb map` and `ebb retry`. */
+#ifndef EBB_CLI_DRIVE_H
+#define EBB_CLI_DRIVE_H
+
+#include "model/spec.h"
+#include "worker/worker.h"
+
+struct drive {
+	const char *state;        /* option, or NULL */
+	const struct spec *spec;
+	struct worker_input input;/* fingerprint and carry_from are filled here */
+	const char *if_running;   /* "fail", "wait", "join", "skip" */
+	bool fresh;
+	bool skip_done;
+	int slots;
+	int64_t lease_ms;
+	int64_t grace_ms;
+	int64_t state_max_bytes;
+	struct halt_rule halt;
+	const char *joblog;
+	bool show_stderr;
+	bool quiet;
+};
+
+/* Runs it to the end or to a stop and says what happened. */
+int drive_run(const struct drive *d);
+
+#endif

@@ -1,0 +1,251 @@
+#include "cli/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+static const struct option *by_letter(const struct verb *v, char letter)
+{
+	const struct option *o;
+
+	for (o = v->options; o->name != NULL; o++) {
+		if (o->letter != 0 && o->letter == letter)
+			return o;
+	}
+	return NULL;
+}
+
+static const struct option *by_name(const struct verb *v, const char *name, size_t len)
+{
+	const struct option *o;
+
+	for (o = v->options; o->name != NULL; o++) {
+		if (strlen(o->name) == len && strncmp(o->name, name, len) == 0)
+			return o;
+	}
+	return NULL;
+}
+
+/* Levenshtein distance of two short words. */
+static size_t distance(const char *a, size_t an, const char *b, size_t bn)
+{
+	size_t row[64];
+	size_t i;
+	size_t j;
+
+	if (an >= 64 || bn >= 64)
+		return 64;
+	for (j = 0; j <= bn; j++)
+		row[j] = j;
+	for (i = 1; i <= an; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (j = 1; j <= bn; j++) {
+			size_t above = row[j];
+			size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+			diagonal = above;
+		}
+	}
+	return row[bn];
+}
+
+static enum status unknown(const struct verb *v, const char *word, size_t len, struct error *e)
+{
+	const struct option *best = NULL;
+	const struct option *o;
+	size_t best_d = 3;
+
+	for (o = v->options; o->name != NULL; o++) {
+		size_t d = distance(word + 2, len > 2 ? len - 2 : 0, o->name, strlen(o->name));
+
+		if (len > 2 && word[1] == '-' && d < best_d) {
+			best = o;
+			best_d = d;
+		}
+	}
+	if (best != NULL)
+		return error_set(e, ST_CONFIG, "unknown option %.*s; did you mean --%s? "
+		    "(ebb help %s lists them all)", (int)len, word, best->name, v->name);
+	return error_set(e, ST_CONFIG, "unknown option %.*s; ebb help %s lists them all", (int)len,
+	    word, v->name);
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+	size_t len = strlen(value);
+	const char *p = choices;
+
+	while (p != NULL) {
+		const char *bar = strchr(p, '|');
+		size_t n = bar == NULL ? strlen(p) : (size_t)(bar - p);
+
+		if (n == len && strncmp(p, value, n) == 0)
+			return true;
+		p = bar == NULL ? NULL : bar + 1;
+	}
+	return false;
+}
+
+static enum status add_text(struct option_texts *t, const char *value, struct error *e)
+{
+	void *p = t->list;
+	enum status st = mem_grow(&p, &t->cap, t->n + 1, sizeof(*t->list), e);
+
+	if (st != ST_OK)
+		return st;
+	t->list = p;
+	t->list[t->n++] = value;
+	return ST_OK;
+}
+
+static enum status set_value(const struct option *o, const char *value, void *values,
+    struct error *e)
+{
+	char *at = (char *)values + o->offset;
+	enum status st = ST_OK;
+
+	switch (o->kind) {
+	case OPTION_FLAG:
+		*(bool *)(void *)at = true;
+		break;
+	case OPTION_TEXT:
+		*(const char **)(void *)at = value;
+		break;
+	case OPTION_TEXTS:
+		st = add_text((struct option_texts *)(void *)at, value, e);
+		break;
+	case OPTION_COUNT:
+		st = str_parse_count(value, o->min, o->max, (int64_t *)(void *)at, e);
+		break;
+	case OPTION_SIZE:
+		st = str_parse_size(value, (int64_t *)(void *)at, e);
+		break;
+	case OPTION_DURATION:
+		st = str_parse_duration(value, (int64_t *)(void *)at, e);
+		break;
+	case OPTION_CHOICE:
+		if (!is_choice(o->choices, value))
+			st = error_set(e, ST_CONFIG, "\"%.60s\" is not one of %s", value,
+			    o->choices);
+		*(const char **)(void *)at = value;
+		break;
+	}
+	if (st == ST_OK && (o->kind == OPTION_SIZE || o->kind == OPTION_DURATION) &&
+	    o->max > 0 && (*(int64_t *)(void *)at < o->min || *(int64_t *)(void *)at > o->max))
+		st = error_set(e, ST_CONFIG, "\"%.60s\" is out of bounds", value);
+	if (st != ST_OK)
+		return error_prefix(e, st, "--%s", o->name);
+	return ST_OK;
+}
+
+/* "--name", "--name=value" or "--name value". */
+static enum status parse_long(const struct verb *v, int argc, char **argv, int *i, void *values,
+    struct error *e)
+{
+	const char *word = argv[*i];
+	const char *eq = strchr(word, '=');
+	size_t len = eq == NULL ? strlen(word) : (size_t)(eq - word);
+	const struct option *o = by_name(v, word + 2, len - 2);
+
+	if (o == NULL)
+		return unknown(v, word, len, e);
+	if (o->kind == OPTION_FLAG) {
+		if (eq != NULL)
+			return error_set(e, ST_CONFIG, "--%s takes no value", o->name);
+		return set_value(o, NULL, values, e);
+	}
+	if (eq != NULL)
+		return set_value(o, eq + 1, values, e);
+	if (*i + 1 >= argc)
+		return error_set(e, ST_CONFIG, "--%s needs a value: %s", o->name, o->arg);
+	*i += 1;
+	return set_value(o, argv[*i], values, e);
+}
+
+/* "-k0", "-j8", "-j 8". */
+static enum status parse_short(const struct verb *v, int argc, char **argv, int *i, void *values,
+    struct error *e)
+{
+	const char *p = argv[*i] + 1;
+
+	for (; *p != '\0'; p++) {
+		const struct option *o = by_letter(v, *p);
+		char shown[3] = {'-', *p, '\0'};
+		enum status st;
+
+		if (o == NULL)
+			return unknown(v, shown, 2, e);
+		if (o->kind == OPTION_FLAG) {
+			st = set_value(o, NULL, values, e);
+			if (st != ST_OK)
+				return st;
+			continue;
+		}
+		if (p[1] != '\0')
+			return set_value(o, p + 1, values, e);
+		if (*i + 1 >= argc)
+			return error_set(e, ST_CONFIG, "-%c needs a value: %s", *p, o->arg);
+		*i += 1;
+		return set_value(o, argv[*i], values, e);
+	}
+	return ST_OK;
+}
+
+enum status options_parse(const struct verb *v, int argc, char **argv, void *values, int *next,
+    bool *help, struct error *e)
+{
+	enum status st = ST_OK;
+	int i;
+
+	*help = false;
+	for (i = 1; st == ST_OK && i < argc; i++) {
+		const char *word = argv[i];
+
+		if (word[0] != '-' || word[1] == '\0' || strcmp(word, "--") == 0)
+			break;
+		if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+			*help = true;
+			break;
+		}
+		st = word[1] == '-' ? parse_long(v, argc, argv, &i, values, e)
+		    : parse_short(v, argc, argv, &i, values, e);
+	}
+	*next = i;
+	return st;
+}
+
+void options_help(const struct verb *v, struct buf *out)
+{
+	enum { COLUMN = 26 };
+	const struct option *o;
+
+	buf_printf(out, "%s\n\nusage: %s\n", v->summary, v->usage);
+	if (v->options->name != NULL)
+		buf_str(out, "\noptions:\n");
+	for (o = v->options; o->name != NULL; o++) {
+		size_t start = out->len;
+
+		buf_str(out, "  ");
+		if (o->letter != 0)
+			buf_printf(out, "-%c, ", o->letter);
+		buf_printf(out, "--%s", o->name);
+		if (o->arg != NULL)
+			buf_printf(out, " %s", o->arg);
+		if (out->len - start >= COLUMN)
+			buf_printf(out, "\n%*s", COLUMN, "");
+		else
+			buf_printf(out, "%*s", (int)(COLUMN - (out->len - start)), "");
+		buf_printf(out, "%s\n", o->help);
+	}
+	if (v->text != NULL)
+		buf_printf(out, "\n%s", v->text);
+}

@@ -1,0 +1,9 @@
+/* The last lines of a run, for a person, and its exit code. */
+#ifndef EBB_CLI_SUMMARY_H
+#define EBB_CLI_SUMMARY_H
+
+#include "worker/worker.h"
+
+int summary_print(const struct worker_options *opt, const struct worker_result *r, bool quiet);
+
+#endif

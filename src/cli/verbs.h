@@ -1,0 +1,30 @@
+/* The verbs: one file each, cmd_<verb>.c. */
+#ifndef EBB_CLI_VERBS_H
+#define EBB_CLI_VERBS_H
+
+#include "cli/options.h"
+
+extern const struct verb verb_map;
+extern const struct verb verb_status;
+extern const struct verb verb_shards;
+extern const struct verb verb_logs;
+extern const struct verb verb_retry;
+extern const struct verb verb_gc;
+extern const struct verb verb_doctor;
+extern const struct verb verb_help;
+
+/* NULL when there is no such verb. */
+const struct verb *verb_find(const char *name);
+extern const struct verb *const verbs[]; /* ends with NULL */
+
+enum exit_code {
+	EXIT_DONE = 0,
+	EXIT_SOME_FAILED = 1,
+	EXIT_BAD_USAGE = 2,
+	EXIT_UNREACHABLE = 3,
+	EXIT_ALREADY_RUNNING = 4,
+	EXIT_DRAINED = 75,
+	EXIT_INTERRUPTED = 130,
+};
+
+#endif

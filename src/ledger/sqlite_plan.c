@@ -1,0 +1,730 @@
+/* Planning. A row's ordinal says where it stands:
+ *   0 and up             in the list
+ *   -row                 unseen: planned before the last restart, not yet since
+ *   SQLITE_DROPPED - row has left the list; it is kept, so that an item which
+ *                        comes back finds what was done for it */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ledger/files.h"
+#include "ledger/sqlite.h"
+
+#define SQLITE_DROPPED (-(INT64_C(1) << 62))
+
+struct planner {
+	struct sqlite_ledger *l;
+	struct stage_info stage;
+	int64_t carry_from;
+	int64_t next_row;
+};
+
+/* ---- identities ---- */
+
+/* first 16 bytes of SHA-256(id, occurrence as 8 bytes little-endian) */
+static void occurrence_id(struct hash *h, const uint8_t id[LEDGER_ID_SIZE], int64_t occurrence,
+    uint8_t out[LEDGER_ID_SIZE])
+{
+	uint8_t digest[HASH_SIZE];
+	uint8_t number[8];
+	size_t i;
+
+	for (i = 0; i < sizeof(number); i++)
+		number[i] = (uint8_t)((uint64_t)occurrence >> (8 * i));
+	hash_update(h, id, LEDGER_ID_SIZE);
+	hash_update(h, number, sizeof(number));
+	hash_final(h, digest);
+	memcpy(out, digest, LEDGER_ID_SIZE);
+}
+
+static enum status index_rows(struct sqlite_ledger *l, struct plan_index *x, int64_t first_row,
+    bool only_published, struct error *e)
+{
+	uint8_t id[LEDGER_ID_SIZE];
+	struct q q;
+	enum status st = ST_OK;
+
+	x->ident = ident_create(first_row);
+	if (x->ident == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	q_open(&q, l, "SELECT row, id FROM shard WHERE stage = ?1 AND (?2 = 0 OR "
+	    "(state = 3 AND ordinal >= 0))");
+	q_int(&q, x->stage);
+	q_int(&q, only_published);
+	while (st == ST_OK && q_row(&q)) {
+		st = col_fixed(&q, 1, id, sizeof(id), e);
+		if (st == ST_OK)
+			st = ident_add(x->ident, id, col_int(&q, 0), e);
+	}
+	return q_end(&q, st, e);
+}
+
+/* Makes x the index of that stage as it is now. */
+static enum status index_ready(struct sqlite_ledger *l, struct plan_index *x, int64_t stage,
+    int64_t seq, bool only_published, int64_t next_row, struct error *e)
+{
+	struct q q;
+	int64_t first_row;
+	enum status st;
+
+	if (x->ident != NULL && x->stage == stage && x->seq == seq)
+		return ST_OK;
+	plan_index_drop(x);
+	x->stage = stage;
+	x->seq = seq;
+	q_open(&q, l, "SELECT min(row) FROM shard WHERE stage = ?");
+	q_int(&q, stage);
+	st = q_value(&q, next_row, &first_row, e);
+	if (st == ST_OK)
+		st = index_rows(l, x, first_row, only_published, e);
+	if (st != ST_OK)
+		plan_index_drop(x);
+	return st;
+}
+
+/* A planned row, as far as planning looks at it. */
+struct known {
+	struct row r;     /* r.row 0: there is none */
+	int64_t repeats;  /* equal items seen after it */
+	struct file_version version;
+};
+
+static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row,
+    const uint8_t id[LEDGER_ID_SIZE], struct known *k, struct error *e)
+{
+	struct q q;
+	size_t len;
+	enum status st = ST_OK;
+
+	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, v_exists, v_size, v_mtime_ns "
+	    "FROM shard WHERE row = ?");
+	q_int(&q, row);
+	if (q_row(&q)) {
+		const void *stored = col_bytes(&q, ROW_END, &len);
+
+		if (len == LEDGER_ID_SIZE && memcmp(stored, id, len) == 0 &&
+		    col_int(&q, 1) == stage) {
+			st = row_from(&q, &k->r, e);
+			k->repeats = col_int(&q, ROW_END + 1);
+			k->version.exists = col_int(&q, ROW_END + 2) != 0;
+			k->version.size = col_int(&q, ROW_END + 3);
+			k->version.mtime_ns = col_int(&q, ROW_END + 4);
+		}
+	}
+	return q_end(&q, st, e);
+}
+
+static enum status find(struct sqlite_ledger *l, const struct plan_index *x,
+    const uint8_t id[LEDGER_ID_SIZE], struct known *k, struct error *e)
+{
+	struct ident_walk walk;
+	int64_t row;
+	enum status st = ST_OK;
+
+	memset(k, 0, sizeof(*k));
+	ident_find(x->ident, id, &walk);
+	while (st == ST_OK && k->r.row == 0 && ident_next(x->ident, &walk, &row))
+		st = known_row(l, x->stage, row, id, k, e);
+	return st;
+}
+
+/* ---- taking over from an older generation ---- */
+
+static bool same_name(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	if (a == NULL || b == NULL)
+		return a == NULL && b == NULL;
+	return a_len == b_len && memcmp(a, b, a_len) == 0;
+}
+
+static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *json, bool *all,
+    struct error *e)
+{
+	struct ledger_file *files = NULL;
+	size_t n = 0;
+	size_t i;
+	enum status st = ledger_files_parse(json, &files, &n, e);
+
+	for (i = 0; st == ST_OK && *all && i < n; i++) {
+		if (files[i].final_path[0] != '\0')
+			st = output_is_mine(l, row, files[i].final_path,
+			    strlen(files[i].final_path), all, e);
+	}
+	ledger_files_free(files, n);
+	return st;
+}
+
+/* The published row of an older generation that this item repeats: old->r.row
+ * is 0 when there is none. *files is a new string or NULL. */
+static enum status find_old(struct planner *p, const struct ledger_item *it,
+    const uint8_t id[LEDGER_ID_SIZE], struct known *old, char **files, struct error *e)
+{
+	char *final = NULL;
+	size_t final_len;
+	bool usable;
+	enum status st = find(p->l, &p->l->carry, id, old, e);
+
+	*files = NULL;
+	if (st != ST_OK || old->r.row == 0)
+		return st;
+	usable = old->r.s.state == SHARD_PUBLISHED && old->r.ordinal >= 0 &&
+	    file_version_equal(&old->version, &it->version);
+	if (usable)
+		st = row_names(p->l, old->r.row, &final, &final_len, files, e);
+	if (st == ST_OK && usable)
+		usable = same_name(final, final_len, it->final, it->final_len);
+	if (st == ST_OK && usable && *files != NULL)
+		st = owns_all(p->l, old->r.row, *files, &usable, e);
+	free(final);
+	if (st != ST_OK || !usable) {
+		free(*files);
+		*files = NULL;
+		old->r.row = 0;
+	}
+	return st;
+}
+
+static enum status take_names(struct planner *p, int64_t row, const char *json, struct error *e)
+{
+	struct ledger_file *files = NULL;
+	size_t n = 0;
+	size_t i;
+	enum status st = ledger_files_parse(json, &files, &n, e);
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		if (files[i].final_path[0] != '\0')
+			st = output_plan(p->l, &p->stage, row, files[i].final_path,
+			    strlen(files[i].final_path), e);
+	}
+	ledger_files_free(files, n);
+	return st;
+}
+
+/* ---- new rows ---- */
+
+struct new_row {
+	const struct ledger_item *item;
+	const uint8_t *id;
+	int64_t occurrence;
+	int64_t first_row; /* of its first occurrence, 0 for that itself */
+};
+
+static enum status insert_row(struct planner *p, const struct new_row *new, const struct row *r,
+    const char *files, struct error *e)
+{
+	const struct ledger_item *it = new->item;
+	struct q q;
+
+	q_open(&q, p->l, "INSERT INTO shard(row, stage, ordinal, id, state, epoch, floor, "
+	    "n_checkpointed, n_interrupted, n_lost, n_failed, n_timed_out, n_out_of_memory, "
+	    "n_infrastructure, alone, attempts, worker, not_before, was_file, v_exists, v_size, "
+	    "v_mtime_ns, part, offset, length, occurrence, first_row, repeats, item, final, files) "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, "
+	    "?, nullif(?, 0), 0, ?, ?, ?)");
+	q_int(&q, r->row);
+	q_int(&q, r->stage);
+	q_int(&q, r->ordinal);
+	q_blob(&q, new->id, LEDGER_ID_SIZE);
+	q_int(&q, r->s.state);
+	q_int(&q, r->s.epoch);
+	q_int(&q, r->s.floor);
+	q_int(&q, r->was_file);
+	q_int(&q, it->version.exists);
+	q_int(&q, it->version.size);
+	q_int(&q, it->version.mtime_ns);
+	q_int(&q, it->part);
+	q_int(&q, it->offset);
+	q_int(&q, it->length);
+	q_int(&q, new->occurrence);
+	q_int(&q, new->first_row);
+	q_blob(&q, it->item_len == 0 ? "" : it->item, it->item_len);
+	q_blob(&q, it->final, it->final_len);
+	q_text(&q, files);
+	return q_run(&q, e);
+}
+
+static enum status add_row(struct planner *p, const struct new_row *new, int64_t ordinal,
+    struct error *e)
+{
+	const struct ledger_item *it = new->item;
+	struct row r = {
+		.row = p->next_row, .stage = p->stage.id, .ordinal = ordinal,
+		.was_file = it->version.exists,
+	};
+	struct known old = {0};
+	char *files = NULL;
+	enum status st = ST_OK;
+
+	if (p->carry_from > 0)
+		st = find_old(p, it, new->id, &old, &files, e);
+	if (st == ST_OK && old.r.row != 0) {
+		r.s.state = SHARD_PUBLISHED;
+		r.s.epoch = old.r.s.epoch;
+		r.s.floor = old.r.s.floor;
+		r.was_file = r.was_file || old.r.was_file;
+	}
+	if (st == ST_OK)
+		st = insert_row(p, new, &r, files, e);
+	if (st == ST_OK && it->final != NULL)
+		st = output_plan(p->l, &p->stage, r.row, it->final, it->final_len, e);
+	if (st == ST_OK && files != NULL)
+		st = take_names(p, r.row, files, e);
+	if (st == ST_OK)
+		st = ident_add(p->l->plan.ident, new->id, r.row, e);
+	if (st == ST_OK)
+		st = row_count(p->l, &r, 1, e);
+	p->next_row++;
+	free(files);
+	return st;
+}
+
+/* ---- known rows ---- */
+
+/* True when what a known row has done cannot stand: another input, another
+ * name, or a name that somebody else has written since. */
+static enum status is_stale(struct planner *p, const struct known *k,
+    const struct ledger_item *it, const char *final, size_t final_len, const char *files,
+    bool *stale, struct error *e)
+{
+	bool mine = true;
+	enum status st = ST_OK;
+
+	*stale = !file_version_equal(&k->version, &it->version) ||
+	    !same_name(final, final_len, it->final, it->final_len);
+	if (!*stale && k->r.s.state == SHARD_PUBLISHED && files != NULL)
+		st = owns_all(p->l, k->r.row, files, &mine, e);
+	*stale = *stale || !mine;
+	return st;
+}
+
+static enum status update_known(struct planner *p, const struct known *k,
+    const struct ledger_item *it, bool stale, struct error *e)
+{
+	struct q q;
+	enum status st;
+
+	q_open(&q, p->l, "UPDATE shard SET ordinal = ?, was_file = ?, v_exists = ?, v_size = ?, "
+	    "v_mtime_ns = ?, part = ?, offset = ?, length = ?, final = ? WHERE row = ?");
+	q_int(&q, k->r.ordinal);
+	q_int(&q, k->r.was_file);
+	q_int(&q, it->version.exists);
+	q_int(&q, it->version.size);
+	q_int(&q, it->version.mtime_ns);
+	q_int(&q, it->part);
+	q_int(&q, it->offset);
+	q_int(&q, it->length);
+	q_blob(&q, it->final, it->final_len);
+	q_int(&q, k->r.row);
+	st = q_run(&q, e);
+	if (st == ST_OK && stale)
+		st = row_put(p->l, &k->r, "", e);
+	return st;
+}
+
+static enum status find_again(struct planner *p, struct known *k, const struct ledger_item *it,
+    int64_t ordinal, struct error *e)
+{
+	char *final = NULL;
+	char *files = NULL;
+	size_t final_len;
+	bool stale = false;
+	enum status st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
+
+	if (st == ST_OK)
+		st = is_stale(p, k, it, final, final_len, files, &stale, e);
+	if (st == ST_OK && stale)
+		st = row_void(p->l, &k->r, e);
+	if (st == ST_OK && final != NULL && !same_name(final, final_len, it->final, it->final_len))
+		st = output_release(p->l, k->r.row, final, final_len, e);
+	k->r.ordinal = ordinal;
+	k->r.was_file = k->r.was_file || it->version.exists;
+	if (st == ST_OK)
+		st = update_known(p, k, it, stale, e);
+	if (st == ST_OK && it->final != NULL)
+		st = output_plan(p->l, &p->stage, k->r.row, it->final, it->final_len, e);
+	if (st == ST_OK && !stale && files != NULL)
+		st = take_names(p, k->r.row, files, e);
+	if (st == ST_OK)
+		st = row_count(p->l, &k->r, 1, e);
+	free(final);
+	free(files);
+	return st;
+}
+
+static enum status put_repeats(struct planner *p, int64_t row, int64_t repeats, struct error *e)
+{
+	struct q q;
+
+	q_open(&q, p->l, "UPDATE shard SET repeats = ? WHERE row = ?");
+	q_int(&q, repeats);
+	q_int(&q, row);
+	return q_run(&q, e);
+}
+
+static enum status plan_one(struct planner *p, const struct ledger_item *it, int64_t ordinal,
+    struct error *e)
+{
+	uint8_t id[LEDGER_ID_SIZE];
+	struct new_row new = {.item = it, .id = it->id};
+	struct known k;
+	enum status st = find(p->l, &p->l->plan, it->id, &k, e);
+
+	if (st == ST_OK && k.r.row != 0 && k.r.ordinal >= 0) {
+		new.occurrence = k.repeats + 1;
+		new.first_row = k.r.row;
+		new.id = id;
+		occurrence_id(p->l->hash, it->id, new.occurrence, id);
+		st = put_repeats(p, k.r.row, new.occurrence, e);
+		if (st == ST_OK)
+			st = find(p->l, &p->l->plan, id, &k, e);
+		if (st == ST_OK && k.r.row != 0 && k.r.ordinal >= 0)
+			return sqlite_damaged(p->l, "it counts a repeated item wrongly", e);
+	}
+	if (st != ST_OK)
+		return st;
+	if (k.r.row != 0)
+		return find_again(p, &k, it, ordinal, e);
+	return add_row(p, &new, ordinal, e);
+}
+
+/* ---- plan_items ---- */
+
+static enum status check_carry(struct planner *p, struct error *e)
+{
+	struct stage_info old;
+	enum status st = stage_info_get(p->l, p->carry_from, &old, e);
+
+	if (st != ST_OK)
+		return st;
+	if (old.run != p->stage.run || old.id >= p->stage.id)
+		return error_set(e, ST_CONFIG, "stage %lld is not of an older generation of this run",
+		    (long long)p->carry_from);
+	return index_ready(p->l, &p->l->carry, old.id, old.plan_seq, true, p->next_row, e);
+}
+
+static enum status may_plan(const struct stage_info *s, int64_t first, struct error *e)
+{
+	enum status st = stage_must_be_open(s, e);
+
+	if (st != ST_OK)
+		return st;
+	if (s->plan_complete)
+		return error_set(e, ST_FENCED, "the plan is complete with %lld shards",
+		    (long long)s->planned);
+	if (s->planned != first)
+		return error_set(e, ST_FENCED, "the plan goes on at shard %lld and not at %lld; "
+		    "another process is planning", (long long)s->planned, (long long)first);
+	return ST_OK;
+}
+
+static enum status plan_begin(struct planner *p, int64_t stage, int64_t first, struct error *e)
+{
+	struct q q;
+	enum status st = stage_info_get(p->l, stage, &p->stage, e);
+
+	if (st == ST_OK)
+		st = may_plan(&p->stage, first, e);
+	if (st != ST_OK)
+		return st;
+	q_open(&q, p->l, "SELECT value FROM meta WHERE name = 'next_row'");
+	st = q_value(&q, 0, &p->next_row, e);
+	if (st == ST_OK && (p->next_row <= 0 || p->next_row >= -SQLITE_DROPPED))
+		st = sqlite_damaged(p->l, "it does not know the number of its next row", e);
+	if (st == ST_OK)
+		st = index_ready(p->l, &p->l->plan, stage, p->stage.plan_seq, false, p->next_row, e);
+	if (st == ST_OK && p->carry_from > 0)
+		st = check_carry(p, e);
+	return st;
+}
+
+static enum status plan_end(struct planner *p, struct error *e)
+{
+	struct q q;
+	enum status st;
+
+	q_open(&q, p->l, "UPDATE meta SET value = ? WHERE name = 'next_row'");
+	q_int(&q, p->next_row);
+	st = q_run(&q, e);
+	if (st != ST_OK)
+		return st;
+	q_open(&q, p->l, "UPDATE stage SET plan_seq = plan_seq + 1 WHERE id = ?");
+	q_int(&q, p->stage.id);
+	st = q_run(&q, e);
+	p->l->plan.seq = p->stage.plan_seq + 1;
+	return st;
+}
+
+enum status sqlite_plan_items(struct ledger *base, int64_t stage, int64_t first,
+    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
+    struct error *e)
+{
+	struct planner p = {.l = sq(base), .carry_from = carry_from};
+	size_t i;
+	enum status st = op_begin(p.l, OP_SAVED, e);
+
+	if (st != ST_OK)
+		return st;
+	st = plan_begin(&p, stage, first, e);
+	p.l->op_planned = p.l->op_planned || st == ST_OK;
+	for (i = 0; st == ST_OK && i < n; i++) {
+		*bad = i;
+		st = plan_one(&p, &items[i], first + (int64_t)i, e);
+	}
+	if (st == ST_OK)
+		st = plan_end(&p, e);
+	return op_end(p.l, st, e);
+}
+
+/* ---- chunks ---- */
+
+enum status sqlite_plan_chunk_get(struct ledger *base, int64_t stage, int64_t index,
+    uint8_t digest[HASH_SIZE], struct error *e)
+{
+	struct q q;
+	enum status st = ST_OK;
+	bool found;
+
+	q_open(&q, sq(base), "SELECT digest FROM chunk WHERE stage = ? AND number = ?");
+	q_int(&q, stage);
+	q_int(&q, index);
+	found = q_row(&q);
+	if (found)
+		st = col_fixed(&q, 0, digest, HASH_SIZE, e);
+	st = q_end(&q, st, e);
+	if (st == ST_OK && !found)
+		st = error_set(e, ST_NOT_FOUND, "chunk %lld is not planned", (long long)index);
+	return st;
+}
+
+enum status sqlite_plan_chunk_put(struct ledger *base, int64_t stage, int64_t index,
+    const uint8_t digest[HASH_SIZE], struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "INSERT OR REPLACE INTO chunk(stage, number, digest) VALUES (?, ?, ?)");
+	q_int(&q, stage);
+	q_int(&q, index);
+	q_blob(&q, digest, HASH_SIZE);
+	st = q_run(&q, e);
+	return op_end(l, st, e);
+}
+
+/* ---- restart ---- */
+
+/* The rows from `first` on leave the counters. */
+static enum status uncount_from(struct sqlite_ledger *l, int64_t stage, int64_t first,
+    struct error *e)
+{
+	struct q q;
+	struct counters *c = counters_of(l, stage);
+	enum status st = ST_OK;
+
+	if (c == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	q_open(&q, l, "SELECT state, count(*), sum(was_file) FROM shard "
+	    "WHERE stage = ? AND ordinal >= ? GROUP BY state");
+	q_int(&q, stage);
+	q_int(&q, first);
+	while (st == ST_OK && q_row(&q)) {
+		int state = col_small(&q, 0);
+
+		if (state < 0 || state >= SHARD_STATES) {
+			st = sqlite_damaged(l, "a shard is in a state that does not exist", e);
+			break;
+		}
+		c->add[COUNTER_PLANNED] -= col_int(&q, 1);
+		c->add[COUNTER_STATE + state] -= col_int(&q, 1);
+		c->add[COUNTER_WITH_FILES] -= col_int(&q, 2);
+	}
+	return q_end(&q, st, e);
+}
+
+static enum status run_with(struct sqlite_ledger *l, const char *sql, int64_t stage,
+    int64_t number, struct error *e)
+{
+	struct q q;
+
+	q_open(&q, l, sql);
+	q_int(&q, stage);
+	q_int(&q, number);
+	return q_run(&q, e);
+}
+
+/* Occurrences are numbered in the order of the list, so those before `first`
+ * are the first ones of each item. */
+static enum status restart(struct sqlite_ledger *l, int64_t stage, int64_t first,
+    struct error *e)
+{
+	static const char *const steps[] = {
+		"UPDATE shard SET ordinal = -row WHERE stage = ? AND ordinal >= ?",
+		"UPDATE shard SET repeats = 0 WHERE stage = ?1 AND repeats > 0 AND ?2 >= 0",
+		("UPDATE shard SET repeats = seen.n FROM (SELECT first_row, max(occurrence) AS n "
+		"FROM shard WHERE stage = ? AND first_row IS NOT NULL AND ordinal >= 0 "
+		"AND ordinal < ? GROUP BY first_row) AS seen WHERE shard.row = seen.first_row"),
+		"DELETE FROM chunk WHERE stage = ? AND number >= ? / 1024",
+		("UPDATE stage SET plan_complete = 0, plan_seq = plan_seq + 1 "
+		"WHERE id = ?1 AND ?2 >= 0"),
+	};
+	enum status st = uncount_from(l, stage, first, e);
+	size_t i;
+
+	_Static_assert(LEDGER_CHUNK == 1024, "the length of a chunk is part of the format");
+	for (i = 0; st == ST_OK && i < sizeof(steps) / sizeof(steps[0]); i++)
+		st = run_with(l, steps[i], stage, first, e);
+	return st;
+}
+
+enum status sqlite_plan_restart(struct ledger *base, int64_t stage, int64_t first,
+    struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct stage_info s;
+	enum status st = op_begin(l, OP_SAVED, e);
+
+	if (st != ST_OK)
+		return st;
+	st = stage_info_get(l, stage, &s, e);
+	if (st == ST_OK)
+		st = stage_must_be_open(&s, e);
+	if (st == ST_OK && first > s.planned)
+		st = error_set(e, ST_FENCED, "the plan holds %lld shards and cannot go on at %lld",
+		    (long long)s.planned, (long long)first);
+	if (st == ST_OK) {
+		l->op_planned = true;
+		/* The rows stay the same, and so does the index of them. */
+		if (l->plan.stage == stage && l->plan.seq == s.plan_seq)
+			l->plan.seq++;
+		st = restart(l, stage, first, e);
+	}
+	return op_end(l, st, e);
+}
+
+/* ---- finish ---- */
+
+static enum status drop_names(struct sqlite_ledger *l, int64_t row, struct error *e)
+{
+	char *final;
+	char *files;
+	size_t final_len;
+	enum status st = row_names(l, row, &final, &final_len, &files, e);
+
+	if (st == ST_OK && files != NULL)
+		st = output_release_files(l, row, files, NULL, 0, e);
+	if (st == ST_OK && final != NULL)
+		st = output_release(l, row, final, final_len, e);
+	free(final);
+	free(files);
+	return st;
+}
+
+static enum status drop_row(struct sqlite_ledger *l, struct row *r, struct error *e)
+{
+	bool open = r->s.state == SHARD_LEASED || r->s.state == SHARD_ACCEPTED;
+	struct q q;
+	enum status st = drop_names(l, r->row, e);
+
+	if (st == ST_OK && open)
+		st = row_void(l, r, e);
+	if (st == ST_OK && open)
+		st = row_put(l, r, "", e);
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "UPDATE shard SET ordinal = ? WHERE row = ?");
+	q_int(&q, SQLITE_DROPPED - r->row);
+	q_int(&q, r->row);
+	return q_run(&q, e);
+}
+
+static enum status drop_unseen(struct sqlite_ledger *l, int64_t stage, int64_t *dropped,
+    struct error *e)
+{
+	enum status st = ST_OK;
+	struct row r;
+	struct q q;
+	bool found;
+
+	for (;;) {
+		q_open(&q, l, "SELECT " ROW_COLUMNS " FROM shard INDEXED BY shard_ordinal "
+		    "WHERE stage = ? AND ordinal < 0 AND ordinal > ? "
+		    "ORDER BY ordinal DESC LIMIT 1");
+		q_int(&q, stage);
+		q_int(&q, SQLITE_DROPPED);
+		found = q_row(&q);
+		if (found)
+			st = row_from(&q, &r, e);
+		st = q_end(&q, st, e);
+		if (st == ST_OK && found)
+			st = drop_row(l, &r, e);
+		if (st != ST_OK || !found)
+			return st;
+		++*dropped;
+	}
+}
+
+enum status sqlite_plan_finish(struct ledger *base, int64_t stage, int64_t total,
+    int64_t *dropped, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct stage_info s;
+	enum status st = op_begin(l, OP_SAVED, e);
+
+	if (st != ST_OK)
+		return st;
+	st = stage_info_get(l, stage, &s, e);
+	if (st == ST_OK)
+		st = stage_must_be_open(&s, e);
+	if (st == ST_OK && s.planned != total)
+		st = error_set(e, ST_FENCED, "the plan holds %lld shards and not %lld",
+		    (long long)s.planned, (long long)total);
+	if (st == ST_OK && !s.plan_complete) {
+		st = drop_unseen(l, stage, dropped, e);
+		if (st == ST_OK)
+			st = run_with(l, "UPDATE stage SET plan_complete = 1 "
+			    "WHERE id = ?1 AND ?2 >= 0", stage, 0, e);
+	}
+	st = op_end(l, st, e);
+	if (st != ST_OK) {
+		*dropped = 0;
+		return st;
+	}
+	/* A group may still be undone, but an index is only kept for speed. */
+	plan_index_drop(&l->plan);
+	plan_index_drop(&l->carry);
+	return ST_OK;
+}
+
+/* ---- looking for changed inputs ---- */
+
+enum status sqlite_plan_inputs(struct ledger *base, int64_t stage, int64_t *after_row, size_t max,
+    struct ledger_shard *out, size_t *n, struct error *e)
+{
+	struct q q;
+	enum status st = ST_OK;
+
+	q_open(&q, sq(base), "SELECT row, item, v_exists, v_size, v_mtime_ns FROM shard "
+	    "WHERE row > ? AND stage = ? AND was_file = 1 AND ordinal >= 0 ORDER BY row");
+	q_int(&q, *after_row);
+	q_int(&q, stage);
+	while (st == ST_OK && *n < max && q_row(&q)) {
+		struct ledger_shard *s = &out[*n];
+
+		memset(s, 0, sizeof(*s));
+		s->row = col_int(&q, 0);
+		s->version.exists = col_int(&q, 2) != 0;
+		s->version.size = col_int(&q, 3);
+		s->version.mtime_ns = col_int(&q, 4);
+		st = col_dup(&q, 1, LEDGER_ITEM_MAX, &s->item, &s->item_len, e);
+		if (st == ST_OK)
+			++*n;
+	}
+	st = q_end(&q, st, e);
+	if (st != ST_OK)
+		shards_free(out, n);
+	else if (*n > 0)
+		*after_row = out[*n - 1].row;
+	return st;
+}

@@ -1,0 +1,248 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ledger/sqlite.h"
+
+enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker, struct error *e)
+{
+	struct q q;
+	int64_t gone;
+	enum status st;
+
+	q_open(&q, l, "SELECT gone FROM worker WHERE id = ?");
+	q_int(&q, worker);
+	st = q_value(&q, 1, &gone, e);
+	if (st == ST_OK && gone != 0)
+		st = error_set(e, ST_FENCED, "the lease of worker %lld was taken over",
+		    (long long)worker);
+	return st;
+}
+
+enum status sqlite_worker_add(struct ledger *base, struct ledger_worker *w, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
+	int64_t taken;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "SELECT id FROM worker WHERE name = ?");
+	q_text(&q, w->name);
+	st = q_value(&q, 0, &taken, e);
+	if (st == ST_OK && taken != 0)
+		st = error_set(e, ST_EXISTS, "a worker named %s is there already", w->name);
+	if (st == ST_OK) {
+		q_open(&q, l, "INSERT INTO worker(name, run, pid, start_ticks, boot_id, "
+		    "lease_until, gone) VALUES (?, ?, ?, ?, ?, ?, 0)");
+		q_text(&q, w->name);
+		q_int(&q, w->run);
+		q_int(&q, w->pid);
+		q_int(&q, (int64_t)w->start_ticks);
+		q_text(&q, w->boot_id);
+		q_int(&q, w->lease_until_boot_ms);
+		st = q_run(&q, e);
+	}
+	if (st == ST_OK) {
+		w->id = sqlite3_last_insert_rowid(l->db);
+		w->gone = false;
+	}
+	return op_end(l, st, e);
+}
+
+enum status sqlite_worker_renew(struct ledger *base, int64_t worker, int64_t until_boot_ms,
+    struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	st = worker_must_be_here(l, worker, e);
+	if (st == ST_OK) {
+		q_open(&q, l, "UPDATE worker SET lease_until = ? WHERE id = ?");
+		q_int(&q, until_boot_ms);
+		q_int(&q, worker);
+		st = q_run(&q, e);
+	}
+	return op_end(l, st, e);
+}
+
+static void worker_from(const struct q *q, struct ledger_worker *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->id = col_int(q, 0);
+	col_text(q, 1, w->name, sizeof(w->name));
+	w->run = col_int(q, 2);
+	w->pid = col_small(q, 3);
+	w->start_ticks = (uint64_t)col_int(q, 4);
+	col_text(q, 5, w->boot_id, sizeof(w->boot_id));
+	w->lease_until_boot_ms = col_int(q, 6);
+	w->gone = col_int(q, 7) != 0;
+}
+
+enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worker *out, size_t max,
+    size_t *n, struct error *e)
+{
+	struct q q;
+
+	q_open(&q, sq(base), "SELECT id, name, run, pid, start_ticks, boot_id, lease_until, gone "
+	    "FROM worker WHERE gone = 0 AND (?1 = 0 OR run = ?1) ORDER BY id");
+	q_int(&q, run);
+	while (*n < max && q_row(&q))
+		worker_from(&q, &out[(*n)++]);
+	return q_close(&q, e);
+}
+
+/* ---- the end of a worker ---- */
+
+static enum status held_rows(struct sqlite_ledger *l, int64_t worker, struct row **rows,
+    size_t *n, struct error *e)
+{
+	void *list = NULL;
+	size_t cap = 0;
+	struct q q;
+	enum status st = ST_OK;
+
+	*n = 0;
+	q_open(&q, l, "SELECT " ROW_COLUMNS " FROM shard INDEXED BY shard_open "
+	    "WHERE stage IN (SELECT id FROM stage) AND " IS_LEASED " AND worker = ?");
+	q_int(&q, worker);
+	while (st == ST_OK && q_row(&q)) {
+		st = mem_grow(&list, &cap, *n + 1, sizeof(**rows), e);
+		if (st == ST_OK)
+			st = row_from(&q, (struct row *)list + *n, e);
+		if (st == ST_OK)
+			++*n;
+	}
+	*rows = list;
+	return q_end(&q, st, e);
+}
+
+static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worker,
+    enum cause cause, const struct retry_policy *policy, bool had_started, struct error *e)
+{
+	const struct shard_event ev = {
+		.kind = had_started ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
+	};
+	const struct ledger_attempt a = {
+		.epoch = r->s.epoch, .worker = worker, .cause = cause, .exit_code = -1,
+	};
+	bool taken;
+	enum status st = row_step(l, r, &ev, policy, &taken, e);
+
+	if (st != ST_OK || !taken)
+		return st;
+	if (had_started) {
+		r->attempts++;
+		st = attempt_put(l, r, &a, e);
+	}
+	return st == ST_OK ? row_put(l, r, NULL, e) : st;
+}
+
+static enum status leave(struct sqlite_ledger *l, int64_t worker, struct error *e)
+{
+	struct q q;
+	enum status st;
+
+	q_open(&q, l, "UPDATE worker SET gone = 1 WHERE id = ?");
+	q_int(&q, worker);
+	st = q_run(&q, e);
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "DELETE FROM lease WHERE worker = ?");
+	q_int(&q, worker);
+	return q_run(&q, e);
+}
+
+enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause cause,
+    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    void *arg, int64_t *lost, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct row *rows = NULL;
+	size_t n = 0;
+	size_t i;
+	enum status st = op_begin(l, OP_SAVED, e);
+
+	if (st != ST_OK)
+		return st;
+	st = held_rows(l, worker, &rows, &n, e);
+	for (i = 0; st == ST_OK && i < n; i++) {
+		bool had_started = started == NULL || started(arg, rows[i].row, rows[i].s.epoch);
+
+		st = end_row(l, &rows[i], worker, cause, policy, had_started, e);
+		*lost += had_started;
+	}
+	if (st == ST_OK)
+		st = leave(l, worker, e);
+	free(rows);
+	st = op_end(l, st, e);
+	if (st != ST_OK)
+		*lost = 0;
+	return st;
+}
+
+/* ---- leases by name ---- */
+
+static enum status lease_holder(struct sqlite_ledger *l, int64_t stage, const char *name,
+    struct ledger_worker *holder, bool *held, struct error *e)
+{
+	struct q q;
+
+	q_open(&q, l, "SELECT id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone "
+	    "FROM lease JOIN worker ON worker.id = lease.worker "
+	    "WHERE stage = ? AND lease.name = ? AND gone = 0");
+	q_int(&q, stage);
+	q_text(&q, name);
+	*held = q_row(&q);
+	if (*held)
+		worker_from(&q, holder);
+	return q_close(&q, e);
+}
+
+enum status sqlite_lease_take(struct ledger *base, int64_t stage, const char *name,
+    int64_t worker, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct ledger_worker holder;
+	struct q q;
+	bool held = false;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	st = worker_must_be_here(l, worker, e);
+	if (st == ST_OK)
+		st = lease_holder(l, stage, name, &holder, &held, e);
+	if (st == ST_OK && held && holder.id != worker)
+		st = error_set(e, ST_BUSY, "worker %s (pid %ld) holds the lease \"%.64s\"",
+		    holder.name, (long)holder.pid, name);
+	if (st == ST_OK && !held) {
+		q_open(&q, l, "INSERT OR REPLACE INTO lease(stage, name, worker) VALUES (?, ?, ?)");
+		q_int(&q, stage);
+		q_text(&q, name);
+		q_int(&q, worker);
+		st = q_run(&q, e);
+	}
+	return op_end(l, st, e);
+}
+
+enum status sqlite_lease_release(struct ledger *base, int64_t stage, const char *name,
+    int64_t worker, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "DELETE FROM lease WHERE stage = ? AND name = ? AND worker = ?");
+	q_int(&q, stage);
+	q_text(&q, name);
+	q_int(&q, worker);
+	st = q_run(&q, e);
+	return op_end(l, st, e);
+}

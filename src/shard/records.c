@@ -1,0 +1,237 @@
+#include "shard/records.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/sys.h"
+
+enum {
+	WINDOW_FIRST = 4096,  /* enough for most records */
+	WINDOW_MAX = 32768,
+	LOOK_BACK = 3,        /* a blank line and the \n before it */
+};
+
+static const char *const names[] = {"lines", "paragraphs", "nul", "whole"};
+
+/* A part of a file, read forward. */
+struct window {
+	int fd;
+	const char *name;
+	int64_t size;    /* of the file */
+	int64_t off;     /* of data[0] */
+	size_t len;
+	size_t want;
+	char data[WINDOW_MAX];
+};
+
+enum status records_parse(const char *name, enum records_kind *out, struct error *e)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*out = (enum records_kind)i;
+			return ST_OK;
+		}
+	}
+	return error_set(e, ST_CONFIG, "\"%.60s\" is no kind of record; there are lines, "
+	    "paragraphs, nul and whole", name);
+}
+
+const char *records_name(enum records_kind k)
+{
+	return names[k];
+}
+
+static void window_start(struct window *w, int fd, int64_t off, int64_t size, const char *name)
+{
+	w->fd = fd;
+	w->name = name;
+	w->size = size;
+	w->off = off;
+	w->len = 0;
+	w->want = WINDOW_FIRST;
+}
+
+/* Goes on to the bytes behind those in the window; w->len is 0 at the end. */
+static enum status window_next(struct window *w, struct error *e)
+{
+	size_t want = w->want;
+	ssize_t n;
+
+	w->off += (int64_t)w->len;
+	w->len = 0;
+	if ((int64_t)want > w->size - w->off)
+		want = (size_t)(w->size - w->off);
+	if (want == 0)
+		return ST_OK;
+	n = sys_pread(w->fd, w->data, want, w->off);
+	if (n == -1)
+		return error_os(e, errno, "cannot read %s", w->name);
+	if (n == 0)
+		return error_set(e, ST_CORRUPT, "%s ends at byte %lld and had %lld bytes", w->name,
+		    (long long)w->off, (long long)w->size);
+	w->len = (size_t)n;
+	w->want = WINDOW_MAX;
+	return ST_OK;
+}
+
+/* The byte behind the first `end` at or after at - 1. */
+static enum status next_after(int fd, char end, int64_t at, int64_t size, const char *name,
+    int64_t *start, struct error *e)
+{
+	struct window w;
+
+	window_start(&w, fd, at - 1, size, name);
+	for (;;) {
+		enum status st = window_next(&w, e);
+		const char *hit;
+
+		if (st != ST_OK)
+			return st;
+		hit = w.len > 0 ? memchr(w.data, end, w.len) : NULL;
+		if (hit != NULL) {
+			*start = w.off + (hit - w.data) + 1;
+			return ST_OK;
+		}
+		if (w.len == 0) {
+			*start = size;
+			return ST_OK;
+		}
+	}
+}
+
+/* A line is blank if it is \n or \r\n. Follows lines over bytes. */
+struct blank_scan {
+	size_t line_len;   /* bytes of this line so far, at most 2 */
+	bool only_cr;      /* this line is \r so far */
+	bool after_blank;  /* the line before this one is blank */
+};
+
+enum seen { SEEN_INSIDE, SEEN_TEXT, SEEN_BLANK_END, SEEN_TEXT_END };
+
+/* SEEN_TEXT: with this byte the line turns out not to be blank. */
+static enum seen blank_step(struct blank_scan *b, char c)
+{
+	bool was_blank = b->line_len == 0 || b->only_cr;
+
+	if (c == '\n') {
+		b->after_blank = was_blank;
+		b->line_len = 0;
+		b->only_cr = false;
+		return was_blank ? SEEN_BLANK_END : SEEN_TEXT_END;
+	}
+	b->only_cr = b->line_len == 0 && c == '\r';
+	b->line_len = b->line_len == 0 ? 1 : 2;
+	return was_blank && !b->only_cr ? SEEN_TEXT : SEEN_INSIDE;
+}
+
+/* True in *text if a line that is not blank begins before `end`. */
+static enum status text_before(int fd, int64_t end, int64_t size, const char *name, bool *text,
+    struct error *e)
+{
+	struct blank_scan b = {0};
+	struct window w;
+
+	*text = false;
+	window_start(&w, fd, 0, size, name);
+	while (w.off + (int64_t)w.len < end) {
+		enum status st = window_next(&w, e);
+		size_t i;
+
+		if (st != ST_OK)
+			return st;
+		for (i = 0; i < w.len && w.off + (int64_t)i < end; i++) {
+			if (blank_step(&b, w.data[i]) == SEEN_TEXT) {
+				*text = true;
+				return ST_OK;
+			}
+		}
+	}
+	return ST_OK;
+}
+
+/* A line that is not blank begins at `line`, behind a blank one: a record
+ * starts there unless all before it is blank. */
+static enum status starts_paragraph(const struct window *w, int64_t line, bool *text,
+    struct error *e)
+{
+	if (*text)
+		return ST_OK;
+	return text_before(w->fd, line, w->size, w->name, text, e);
+}
+
+static enum status next_paragraph(int fd, int64_t at, int64_t size, const char *name,
+    int64_t *start, struct error *e)
+{
+	int64_t from = at > LOOK_BACK ? at - LOOK_BACK : 0;
+	struct blank_scan b = {.line_len = from > 0 ? 2 : 0};
+	int64_t line = from;  /* where this line begins, exact once >= at */
+	bool text = false;    /* known: a line that is not blank was before */
+	struct window w;
+	enum status st;
+
+	window_start(&w, fd, from, size, name);
+	for (;;) {
+		size_t i = 0;
+
+		st = window_next(&w, e);
+		if (st != ST_OK)
+			return st;
+		if (w.len == 0)
+			break;
+		while (i < w.len) {
+			enum seen seen = SEEN_INSIDE;
+
+			if (b.line_len == 2) {
+				const char *end = memchr(w.data + i, '\n', w.len - i);
+
+				i = end != NULL ? (size_t)(end - w.data) : w.len;
+			}
+			if (i < w.len)
+				seen = blank_step(&b, w.data[i++]);
+			if (seen == SEEN_BLANK_END || seen == SEEN_TEXT_END)
+				line = w.off + (int64_t)i;
+			if (seen != SEEN_TEXT)
+				continue;
+			if (b.after_blank && line >= at) {
+				st = starts_paragraph(&w, line, &text, e);
+				if (st != ST_OK || text) {
+					*start = line;
+					return st;
+				}
+			}
+			text = true;
+		}
+	}
+	*start = size;
+	if (!b.only_cr || !b.after_blank || line < at)
+		return ST_OK;
+	/* The file ends with "\r" alone, which is a line that is not blank. */
+	st = starts_paragraph(&w, line, &text, e);
+	if (text)
+		*start = line;
+	return st;
+}
+
+enum status records_next_start(int fd, enum records_kind kind, int64_t at, int64_t size,
+    const char *name, int64_t *start, struct error *e)
+{
+	if (at <= 0 || at >= size) {
+		*start = at <= 0 ? 0 : size;
+		return ST_OK;
+	}
+	switch (kind) {
+	case RECORDS_LINES:
+		return next_after(fd, '\n', at, size, name, start, e);
+	case RECORDS_NUL:
+		return next_after(fd, '\0', at, size, name, start, e);
+	case RECORDS_PARAGRAPHS:
+		return next_paragraph(fd, at, size, name, start, e);
+	case RECORDS_WHOLE:
+		break;
+	}
+	*start = size;
+	return ST_OK;
+}

@@ -1,0 +1,269 @@
+/* The local folder as a store. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "store/backend.h"
+
+struct file_store {
+	char *private_dir;
+	dev_t private_dev;
+};
+
+static enum status file_open(const char *rest, const char *private_dir, void **self,
+    struct error *e)
+{
+	struct file_store *fs;
+	struct stat sb;
+
+	if (rest[0] != '\0')
+		return error_set(e, ST_CONFIG, "file: takes no path, names are relative to the "
+		    "current folder");
+	if (stat(private_dir, &sb) == -1)
+		return error_os(e, errno, "cannot look at %s", private_dir);
+	fs = mem_zero(sizeof(*fs));
+	if (fs == NULL || (fs->private_dir = mem_dup(private_dir, strlen(private_dir))) == NULL) {
+		free(fs);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	fs->private_dev = sb.st_dev;
+	*self = fs;
+	return ST_OK;
+}
+
+static void file_close(void *self)
+{
+	struct file_store *fs = self;
+
+	free(fs->private_dir);
+	free(fs);
+}
+
+/* The nearest folder above `path` that exists. */
+static enum status existing_above(const char *path, struct buf *dir, struct stat *sb,
+    struct error *e)
+{
+	file_dirname(path, dir);
+	for (;;) {
+		struct buf up = {0};
+
+		if (dir->failed)
+			return error_set(e, ST_NO_MEMORY, "out of memory");
+		if (stat(dir->data, sb) == 0)
+			return ST_OK;
+		if ((errno != ENOENT && errno != ENOTDIR) || strcmp(dir->data, ".") == 0 ||
+		    strcmp(dir->data, "/") == 0)
+			return error_os(e, errno, "cannot look at the folder %s", dir->data);
+		file_dirname(dir->data, &up);
+		buf_free(dir);
+		*dir = up;
+	}
+}
+
+static enum status file_private_name(void *self, const char *final, const char *leaf,
+    struct buf *out, struct error *e)
+{
+	struct file_store *fs = self;
+	struct buf dir = {0};
+	struct stat sb;
+	enum status st = ST_OK;
+
+	if (final[0] != '\0')
+		st = existing_above(final, &dir, &sb, e);
+	if (st == ST_OK && (final[0] == '\0' || sb.st_dev == fs->private_dev)) {
+		buf_printf(out, "%s/%s", fs->private_dir, leaf);
+	} else if (st == ST_OK) {
+		buf_str(&dir, "/.ebb-private");
+		st = buf_check(&dir, e);
+		if (st == ST_OK)
+			st = file_mkdirs(dir.data, 0700, e);
+		if (st == ST_OK)
+			buf_printf(out, "%s/%s", dir.data, leaf);
+	}
+	buf_free(&dir);
+	return st == ST_OK ? buf_check(out, e) : st;
+}
+
+static enum status sum_file(const char *name, bool sync, struct store_sum *out, struct error *e)
+{
+	struct stat sb;
+	struct hash *h;
+	enum status st;
+	int fd = sys_open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+
+	if (fd == -1)
+		return error_os(e, errno, "cannot open %s", name);
+	h = hash_create();
+	if (h == NULL)
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	else if (fstat(fd, &sb) == -1 || !S_ISREG(sb.st_mode))
+		st = error_set(e, ST_EXISTS, "%s is not a regular file", name);
+	else if (sync && sys_fsync(fd) == -1)
+		st = error_os(e, errno, "cannot sync %s", name);
+	else
+		st = hash_fd(h, fd, name, out->hash, &out->size, e);
+	hash_destroy(h);
+	if (sys_close(fd) == -1 && st == ST_OK)
+		st = error_os(e, errno, "cannot close %s", name);
+	return st;
+}
+
+static enum status file_seal(void *self, const char *private_name, struct store_sum *out,
+    struct error *e)
+{
+	(void)self;
+	return sum_file(private_name, true, out, e);
+}
+
+static enum status file_sync_names(void *self, const char *const *names, size_t n,
+    struct error *e)
+{
+	struct buf last = {0};
+	struct buf dir = {0};
+	enum status st = ST_OK;
+	size_t i;
+
+	(void)self;
+	for (i = 0; st == ST_OK && i < n; i++) {
+		buf_clear(&dir);
+		file_dirname(names[i], &dir);
+		st = buf_check(&dir, e);
+		if (st != ST_OK || (last.len > 0 && strcmp(last.data, dir.data) == 0))
+			continue;
+		st = file_sync_dir(dir.data, e);
+		buf_clear(&last);
+		buf_str(&last, dir.data);
+	}
+	buf_free(&last);
+	buf_free(&dir);
+	return st;
+}
+
+static bool same_sum(const struct store_sum *a, const struct store_sum *b)
+{
+	return a->size == b->size && memcmp(a->hash, b->hash, HASH_SIZE) == 0;
+}
+
+/* What stands at a final name: ST_NOT_FOUND, or ST_OK with its sum. A thing
+ * that is no regular file gets a sum that is nobody's. */
+static enum status look_at(const char *name, struct store_sum *out, struct error *e)
+{
+	struct stat sb;
+	enum status st;
+
+	if (lstat(name, &sb) == -1)
+		return errno == ENOENT || errno == ENOTDIR
+		    ? ST_NOT_FOUND : error_os(e, errno, "cannot look at %s", name);
+	if (!S_ISREG(sb.st_mode)) {
+		out->size = -1;
+		return ST_OK;
+	}
+	st = sum_file(name, false, out, e);
+	return st;
+}
+
+static enum status make_parents(const char *final, struct error *e)
+{
+	struct buf dir = {0};
+	enum status st;
+
+	file_dirname(final, &dir);
+	st = buf_check(&dir, e);
+	if (st == ST_OK)
+		st = file_mkdirs(dir.data, 0777, e);
+	buf_free(&dir);
+	return st;
+}
+
+/* The private file is there and so is something with the final name. */
+static enum status replace(const char *private_name, const char *final,
+    const struct store_sum *mine, const struct store_sum *previous, struct error *e)
+{
+	struct store_sum there;
+	enum status st = look_at(final, &there, e);
+
+	if (st == ST_NOT_FOUND)
+		return error_set(e, ST_TRANSIENT, "%s came and went while it was looked at", final);
+	if (st != ST_OK)
+		return st;
+	if (!same_sum(&there, mine) && (previous == NULL || !same_sum(&there, previous)))
+		return error_set(e, ST_EXISTS,
+		    "%s exists and was not written by ebb; move it away, or choose another --out",
+		    final);
+	if (sys_rename(private_name, final) == -1)
+		return error_os(e, errno, "cannot rename %s to %s", private_name, final);
+	return ST_OK;
+}
+
+static enum status file_publish(void *self, const char *private_name, const char *final,
+    const struct store_sum *mine, const struct store_sum *previous, struct error *e)
+{
+	struct store_sum there;
+	enum status st;
+
+	(void)self;
+	if (sys_rename_noreplace(private_name, final) == 0)
+		return ST_OK;
+	if (errno == ENOENT) {
+		struct stat sb;
+
+		if (lstat(private_name, &sb) == 0) {
+			st = make_parents(final, e);
+			if (st != ST_OK)
+				return st;
+			if (sys_rename_noreplace(private_name, final) == 0)
+				return ST_OK;
+		}
+	}
+	if (errno == EEXIST)
+		return replace(private_name, final, mine, previous, e);
+	if (errno != ENOENT)
+		return error_os(e, errno, "cannot rename %s to %s", private_name, final);
+	/* The private file is gone: somebody finished this before, or it is lost. */
+	st = look_at(final, &there, e);
+	if (st == ST_OK && same_sum(&there, mine))
+		return ST_OK;
+	if (st == ST_OK || st == ST_NOT_FOUND)
+		return error_set(e, ST_NOT_FOUND, "%s is gone and %s is not it", private_name,
+		    final);
+	return st;
+}
+
+static enum status file_discard(void *self, const char *private_name, struct error *e)
+{
+	(void)self;
+	if (sys_unlink(private_name) == -1 && errno != ENOENT && errno != ENOTDIR)
+		return error_os(e, errno, "cannot remove %s", private_name);
+	return ST_OK;
+}
+
+static enum status file_check(void *self, const char *name, const struct store_sum *sum,
+    struct error *e)
+{
+	struct store_sum there;
+	enum status st = look_at(name, &there, e);
+
+	(void)self;
+	if (st == ST_NOT_FOUND)
+		return error_set(e, ST_NOT_FOUND, "%s is not there", name);
+	if (st == ST_OK && !same_sum(&there, sum))
+		return error_set(e, ST_EXISTS, "%s holds other bytes", name);
+	return st;
+}
+
+const struct store_backend store_backend_file = {
+	.scheme = "file",
+	.open = file_open,
+	.close = file_close,
+	.private_name = file_private_name,
+	.seal = file_seal,
+	.sync_names = file_sync_names,
+	.publish = file_publish,
+	.discard = file_discard,
+	.check = file_check,
+};

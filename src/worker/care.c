@@ -1,0 +1,353 @@
+#include "worker/care.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/sys.h"
+
+#define DAY_MS ((int64_t)86400000)
+
+enum { PRUNE_ROWS = 20000, BUSY_MS = 2000 };
+
+struct care {
+	struct state *state;
+	struct ledger *ledger;
+	const struct care_options *opt;
+	struct care_report *report;
+	int64_t now_ms;
+};
+
+struct care_options care_default(void)
+{
+	struct care_options o = {.good_log_ms = 7 * DAY_MS, .failed_log_ms = 30 * DAY_MS,
+	    .run_ms = 30 * DAY_MS, .max_bytes = (int64_t)10 << 30};
+
+	return o;
+}
+
+/* Calls fn for each entry of a folder that is there. */
+typedef enum status (*entry_fn)(struct care *c, const char *dir, const char *name, void *arg,
+    struct error *e);
+
+static enum status each_entry(struct care *c, const char *dir, entry_fn fn, void *arg,
+    struct error *e)
+{
+	DIR *d = opendir(dir);
+	struct dirent *ent;
+	enum status st = ST_OK;
+
+	if (d == NULL)
+		return errno == ENOENT ? ST_OK : error_os(e, errno, "cannot read %s", dir);
+	while (st == ST_OK && (ent = readdir(d)) != NULL) {
+		if (ent->d_name[0] != '.')
+			st = fn(c, dir, ent->d_name, arg, e);
+	}
+	(void)closedir(d);
+	return st;
+}
+
+static enum status remove_tree(struct care *c, const char *dir, const char *name,
+    struct error *e)
+{
+	char path[PATH_MAX];
+
+	if (c->opt->dry_run)
+		return ST_OK;
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return error_set(e, ST_PERMANENT, "a path in %s is too long", dir);
+	return file_remove_tree(path, e);
+}
+
+/* workers/<name> of which neither process nor row is left. */
+static enum status care_worker(struct care *c, const char *dir, const char *name, void *arg,
+    struct error *e)
+{
+	const struct ledger_worker *list = arg;
+	char lock[NAME_MAX + 16];
+
+	for (; list->id != 0; list++) {
+		if (strcmp(list->name, name) == 0)
+			return ST_OK;
+	}
+	(void)snprintf(lock, sizeof(lock), "worker-%s", name);
+	if (!state_lock_is_free(c->state, lock))
+		return ST_OK;
+	c->report->worker_folders++;
+	if (!c->opt->dry_run)
+		state_lock_remove(c->state, lock);
+	return remove_tree(c, dir, name, e);
+}
+
+static enum status care_workers(struct care *c, struct error *e)
+{
+	enum { MAX = 1024 };
+	struct ledger_worker *list = mem_zero((MAX + 1) * sizeof(*list));
+	struct buf dir = {0};
+	size_t n = 0;
+	enum status st;
+
+	if (list == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = ledger_workers(c->ledger, 0, list, MAX, &n, e);
+	state_path(c->state, &dir, "workers");
+	if (st == ST_OK)
+		st = buf_check(&dir, e);
+	if (st == ST_OK)
+		st = each_entry(c, dir.data, care_worker, list, e);
+	buf_free(&dir);
+	free(list);
+	return st;
+}
+
+/* private/<row>.<epoch>: needed while the row is leased or accepted with it. */
+static enum status care_private(struct care *c, const char *dir, const char *name, void *arg,
+    struct error *e)
+{
+	struct ledger_shard s;
+	long long row;
+	long long epoch;
+	int used = 0;
+	enum status st;
+	bool needed;
+
+	(void)arg;
+	if (sscanf(name, "%lld.%lld%n", &row, &epoch, &used) != 2 || name[used] != '\0')
+		return ST_OK;
+	st = ledger_shard_get(c->ledger, row, &s, e);
+	if (st == ST_OK) {
+		needed = s.s.epoch == epoch && (s.s.state == SHARD_LEASED ||
+		    s.s.state == SHARD_ACCEPTED);
+		ledger_shard_free(&s);
+		if (needed)
+			return ST_OK;
+	} else if (st != ST_NOT_FOUND) {
+		return st;
+	}
+	c->report->private_files++;
+	return remove_tree(c, dir, name, e);
+}
+
+static int64_t age_ms(const struct care *c, const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	struct stat sb;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (lstat(path, &sb) == -1)
+		return 0;
+	return c->now_ms - (int64_t)sb.st_mtim.tv_sec * 1000;
+}
+
+/* logs/<row>/ */
+static enum status care_log(struct care *c, const char *dir, const char *name, void *arg,
+    struct error *e)
+{
+	const int64_t *keep = arg; /* of good ones, of others */
+	struct ledger_shard s;
+	bool good = false;
+	int64_t age = age_ms(c, dir, name);
+	enum status st;
+
+	if (age <= keep[0])
+		return ST_OK;
+	st = ledger_shard_get(c->ledger, strtoll(name, NULL, 10), &s, e);
+	if (st == ST_OK) {
+		good = s.s.state == SHARD_PUBLISHED;
+		ledger_shard_free(&s);
+	} else if (st != ST_NOT_FOUND) {
+		return st;
+	}
+	if (!good && age <= keep[1])
+		return ST_OK;
+	c->report->logs++;
+	return remove_tree(c, dir, name, e);
+}
+
+static enum status care_files(struct care *c, const struct ledger_run *run, int64_t *keep,
+    struct error *e)
+{
+	struct buf path = {0};
+	enum status st;
+
+	state_path(c->state, &path, "runs/%s/private", run->name);
+	st = buf_check(&path, e);
+	if (st == ST_OK)
+		st = each_entry(c, path.data, care_private, NULL, e);
+	state_path(c->state, &path, "runs/%s/logs", run->name);
+	if (st == ST_OK)
+		st = buf_check(&path, e);
+	if (st == ST_OK)
+		st = each_entry(c, path.data, care_log, keep, e);
+	buf_free(&path);
+	return st;
+}
+
+static enum status remove_run(struct care *c, const struct ledger_run *run, struct error *e)
+{
+	struct buf runs = {0};
+	struct buf lock = {0};
+	enum status st = ST_OK;
+
+	c->report->runs++;
+	if (c->opt->dry_run)
+		return ST_OK;
+	sys_point("gc.before");
+	state_path(c->state, &runs, "runs");
+	buf_str(&lock, "run-");
+	str_hex(&lock, run->key, sizeof(run->key));
+	st = runs.failed ? buf_check(&runs, e) : buf_check(&lock, e);
+	/* Files first: rows without files are found again, files without rows
+	 * are not. */
+	if (st == ST_OK)
+		st = remove_tree(c, runs.data, run->name, e);
+	sys_point("gc.files");
+	if (st == ST_OK)
+		st = ledger_run_remove(c->ledger, run->id, e);
+	if (st == ST_OK)
+		state_lock_remove(c->state, lock.data);
+	sys_point("gc.after");
+	buf_free(&runs);
+	buf_free(&lock);
+	return st;
+}
+
+static bool is_over(const struct ledger_run *run)
+{
+	return run->state == RUN_FINISHED || run->state == RUN_CANCELLED;
+}
+
+/* Nobody works on it, so that nobody's files are taken away. */
+static bool is_idle(struct care *c, const struct ledger_run *run)
+{
+	struct buf lock = {0};
+	bool idle;
+
+	buf_str(&lock, "run-");
+	str_hex(&lock, run->key, sizeof(run->key));
+	idle = !lock.failed && state_lock_is_free(c->state, lock.data);
+	buf_free(&lock);
+	return idle;
+}
+
+static enum status care_runs(struct care *c, int64_t *log_keep, int64_t run_keep_ms,
+    struct error *e)
+{
+	struct ledger_run *runs;
+	size_t n;
+	size_t i;
+	enum status st = ledger_run_list(c->ledger, &runs, &n, e);
+
+	if (st != ST_OK)
+		return st;
+	for (i = 0; st == ST_OK && i < n; i++) {
+		bool more = true;
+
+		if (is_over(&runs[i]) && c->now_ms - runs[i].changed_wall_ms > run_keep_ms &&
+		    is_idle(c, &runs[i])) {
+			st = remove_run(c, &runs[i], e);
+			continue;
+		}
+		st = care_files(c, &runs[i], log_keep, e);
+		while (st == ST_OK && more && !c->opt->dry_run)
+			st = ledger_generation_prune(c->ledger, runs[i].id, PRUNE_ROWS, &more, e);
+	}
+	ledger_run_list_free(runs, n);
+	return st;
+}
+
+/* Over the cap: good logs, all logs, then finished runs, whatever their age. */
+static enum status care_cap(struct care *c, struct error *e)
+{
+	static const int64_t steps[][3] = {
+		{-1, INT64_MAX, INT64_MAX}, {-1, -1, INT64_MAX}, {-1, -1, -1},
+	};
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < 3; i++) {
+		int64_t keep[2] = {steps[i][0], steps[i][1]};
+
+		c->report->bytes_after = file_tree_bytes(state_dir(c->state));
+		if (c->opt->max_bytes == 0 || c->report->bytes_after <= c->opt->max_bytes ||
+		    c->opt->dry_run)
+			return ST_OK;
+		st = care_runs(c, keep, steps[i][2], e);
+		if (st == ST_OK)
+			st = ledger_shrink(c->ledger, e);
+	}
+	c->report->bytes_after = file_tree_bytes(state_dir(c->state));
+	if (st == ST_OK && c->report->bytes_after > c->opt->max_bytes)
+		return error_set(e, ST_FULL, "the state %s is over its cap; what is left belongs to "
+		    "unfinished runs (ebb status lists them)", state_dir(c->state));
+	return st;
+}
+
+enum status care_run(struct state *state, struct ledger *l, const struct care_options *opt,
+    struct care_report *report, struct error *e)
+{
+	struct care c = {state, l, opt, report, sys_wall_ns() / 1000000};
+	int64_t keep[2] = {opt->good_log_ms, opt->failed_log_ms};
+	enum status st;
+
+	memset(report, 0, sizeof(*report));
+	report->bytes_before = file_tree_bytes(state_dir(state));
+	st = care_workers(&c, e);
+	if (st == ST_OK)
+		st = care_runs(&c, keep, opt->run_ms, e);
+	if (st == ST_OK && !opt->dry_run)
+		st = ledger_shrink(l, e);
+	return st == ST_OK ? care_cap(&c, e) : st;
+}
+
+static bool due(struct state *state, int64_t max_bytes)
+{
+	struct buf path = {0};
+	struct stat sb;
+	bool is_due = true;
+
+	state_path(state, &path, "gc.stamp");
+	if (!path.failed && stat(path.data, &sb) == 0)
+		is_due = sys_wall_ns() / 1000000 - (int64_t)sb.st_mtim.tv_sec * 1000 > DAY_MS;
+	buf_free(&path);
+	return is_due || file_tree_bytes(state_dir(state)) > max_bytes;
+}
+
+void care_after_run(struct state *state, int64_t max_bytes)
+{
+	struct ledger_options lo = {.busy_ms = BUSY_MS};
+	struct care_options opt = care_default();
+	struct care_report report;
+	struct ledger *l = NULL;
+	struct buf path = {0};
+	struct error e;
+	enum status st;
+
+	opt.max_bytes = max_bytes;
+	if (!due(state, max_bytes))
+		return;
+	state_path(state, &path, "ledger.db");
+	st = buf_check(&path, &e);
+	if (st == ST_OK)
+		st = ledger_open(path.data, &lo, &l, &e);
+	if (st == ST_OK)
+		st = care_run(state, l, &opt, &report, &e);
+	ledger_close(l);
+	if (st == ST_OK) {
+		state_path(state, &path, "gc.stamp");
+		st = buf_check(&path, &e);
+		if (st == ST_OK)
+			st = file_write_durable(path.data, "", 0, 0600, &e);
+	}
+	if (st != ST_OK)
+		log_line(LOG_WARN, "housekeeping: %s", e.text);
+	buf_free(&path);
+}

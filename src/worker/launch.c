@@ -1,0 +1,322 @@
+/* From a claimed shard to a request at the guardian: words, environment,
+ * private name, stdin. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "worker/work.h"
+
+static const char *const shell_words[] = {"bash", "-euo", "pipefail", "-c"};
+
+enum { SHELL_WORDS = sizeof(shell_words) / sizeof(shell_words[0]) };
+
+static enum status parse_words(struct work *w, struct error *e)
+{
+	const struct spec *s = w->spec;
+	enum template_mode mode = s->shell ? TEMPLATE_SHELL : TEMPLATE_PLAIN;
+	bool names_item = false;
+	size_t i;
+
+	w->words = mem_zero((s->n_command + 1) * sizeof(struct template *));
+	if (w->words == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	for (i = 0; i < s->n_command; i++) {
+		enum status st = template_parse(s->command[i], mode, &w->words[i], e);
+
+		if (st != ST_OK)
+			return st;
+		names_item = names_item || template_uses_item(w->words[i]);
+		w->uses_slot = w->uses_slot || template_uses_slot(w->words[i]);
+	}
+	/* As xargs and parallel do: a command that names no item gets it last. A
+	 * byte range comes on stdin. */
+	w->append_item = !names_item && s->shard == SPEC_LIST;
+	return ST_OK;
+}
+
+enum status launch_prepare(struct work *w, struct error *e)
+{
+	const char *name = w->spec->shell ? shell_words[0] : w->spec->command[0];
+	enum status st = parse_words(w, e);
+
+	if (st == ST_OK && w->spec->out != NULL)
+		st = template_parse(w->spec->out, TEMPLATE_PLAIN, &w->out, e);
+	if (st != ST_OK)
+		return st;
+	if (!w->spec->shell && template_uses_item(w->words[0]))
+		return ST_OK; /* the item is the program: looked up for each */
+	return guardian_find_program(name, &w->program, e);
+}
+
+void launch_release(struct work *w)
+{
+	size_t i;
+
+	for (i = 0; w->words != NULL && i < w->spec->n_command; i++)
+		template_free(w->words[i]);
+	free(w->words);
+	template_free(w->out);
+	free(w->program);
+}
+
+/* All strings of a request in one buffer, as offsets until it stops growing. */
+struct strings {
+	struct buf text;
+	size_t *offset;
+	size_t n;
+	size_t cap;
+};
+
+static enum status strings_mark(struct strings *s, struct error *e)
+{
+	void *p = s->offset;
+	enum status st = mem_grow(&p, &s->cap, s->n + 1, sizeof(*s->offset), e);
+
+	if (st != ST_OK)
+		return st;
+	s->offset = p;
+	s->offset[s->n++] = s->text.len;
+	return ST_OK;
+}
+
+static enum status strings_end(struct strings *s, struct error *e)
+{
+	buf_char(&s->text, '\0');
+	return buf_check(&s->text, e);
+}
+
+static void strings_free(struct strings *s)
+{
+	buf_free(&s->text);
+	free(s->offset);
+}
+
+/* The pointers, NULL-terminated; freed by the caller. */
+static const char **strings_vector(const struct strings *s)
+{
+	const char **v = mem_zero((s->n + 1) * sizeof(*v));
+	size_t i;
+
+	for (i = 0; v != NULL && i < s->n; i++)
+		v[i] = s->text.data + s->offset[i];
+	return v;
+}
+
+static enum status add_item_words(struct strings *out, const struct ledger_shard *s,
+    struct error *e)
+{
+	const char *p = s->item;
+	const char *end = s->item + s->item_len;
+	enum status st = ST_OK;
+
+	while (st == ST_OK) {
+		size_t len = strnlen(p, (size_t)(end - p));
+
+		st = strings_mark(out, e);
+		buf_append(&out->text, p, len);
+		if (st == ST_OK)
+			st = strings_end(out, e);
+		if (p + len >= end)
+			break;
+		p += len + 1;
+	}
+	return st;
+}
+
+static void add_quoted_item(struct buf *out, const struct ledger_shard *s)
+{
+	const char *p = s->item;
+	const char *end = s->item + s->item_len;
+
+	for (;;) {
+		size_t len = strnlen(p, (size_t)(end - p));
+
+		buf_char(out, ' ');
+		str_shell_quote(out, p, len);
+		if (p + len >= end)
+			return;
+		p += len + 1;
+	}
+}
+
+static enum status build_argv(struct work *w, const struct ledger_shard *s, int slot,
+    struct strings *out, struct error *e)
+{
+	struct template_values v = {s->item, s->item_len, s->ordinal + 1, slot};
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && w->spec->shell && i < SHELL_WORDS; i++) {
+		st = strings_mark(out, e);
+		buf_str(&out->text, shell_words[i]);
+		if (st == ST_OK)
+			st = strings_end(out, e);
+	}
+	for (i = 0; st == ST_OK && i < w->spec->n_command; i++) {
+		st = strings_mark(out, e);
+		if (st == ST_OK)
+			st = template_expand(w->words[i], &v, &out->text, e);
+		if (st == ST_OK && w->spec->shell && w->append_item)
+			add_quoted_item(&out->text, s);
+		if (st == ST_OK)
+			st = strings_end(out, e);
+	}
+	if (st == ST_OK && !w->spec->shell && w->append_item)
+		st = add_item_words(out, s, e);
+	return st;
+}
+
+static enum status build_env(struct work *w, const struct attempt *a, struct strings *out,
+    struct error *e)
+{
+	enum { NAME_SHOWN = 4096 };
+	const struct ledger_shard *s = &a->shard;
+	const struct {
+		const char *name;
+		int64_t value;
+	} numbers[] = {
+		{"EBB_INDEX", s->ordinal},
+		{"EBB_ATTEMPT", s->attempts + 1},
+		{"EBB_FAILURES", s->s.count[CAUSE_FAILED]},
+		{"EBB_INTERRUPTIONS", s->s.count[CAUSE_INTERRUPTED] + s->s.count[CAUSE_LOST]},
+	};
+	struct buf name = {0};
+	enum status st = strings_mark(out, e);
+	size_t i;
+
+	buf_printf(&out->text, "EBB_RUN=%s", w->opt->run.name);
+	if (st == ST_OK)
+		st = strings_end(out, e);
+	if (st == ST_OK)
+		st = strings_mark(out, e);
+	shard_name(s, &name);
+	buf_printf(&out->text, "EBB_SHARD=%.*s", NAME_SHOWN, name.data == NULL ? "" : name.data);
+	buf_free(&name);
+	if (st == ST_OK)
+		st = strings_end(out, e);
+	for (i = 0; st == ST_OK && i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		st = strings_mark(out, e);
+		buf_printf(&out->text, "%s=%lld", numbers[i].name, (long long)numbers[i].value);
+		if (st == ST_OK)
+			st = strings_end(out, e);
+	}
+	return st;
+}
+
+enum status launch_show(struct work *w, const struct ledger_shard *s, struct buf *out,
+    struct error *e)
+{
+	struct strings argv = {0};
+	enum status st = build_argv(w, s, 1, &argv, e);
+	size_t i;
+
+	if (st == ST_OK && w->spec->shell) {
+		buf_str(out, argv.text.data + argv.offset[SHELL_WORDS]);
+	} else {
+		for (i = 0; st == ST_OK && i < argv.n; i++) {
+			const char *word = argv.text.data + argv.offset[i];
+
+			if (i > 0)
+				buf_char(out, ' ');
+			str_shell_quote(out, word, strlen(word));
+		}
+	}
+	strings_free(&argv);
+	return st == ST_OK ? buf_check(out, e) : st;
+}
+
+/* Where the output goes until it is accepted. */
+static enum status private_name(struct work *w, struct attempt *a, struct error *e)
+{
+	char leaf[64];
+	struct buf b = {0};
+	enum status st;
+
+	(void)snprintf(leaf, sizeof(leaf), "%lld.%lld", (long long)a->shard.row,
+	    (long long)a->shard.s.epoch);
+	st = store_private_name(w->store, a->shard.final == NULL ? "" : a->shard.final, leaf, &b,
+	    e);
+	if (st == ST_OK)
+		a->private_path = b.data;
+	else
+		buf_free(&b);
+	return st;
+}
+
+/* The input must be what it was when it was planned. */
+static enum status check_input(struct attempt *a, struct error *e)
+{
+	struct file_version now;
+	const struct file_version *planned = &a->shard.version;
+
+	if (!planned->exists)
+		return ST_OK;
+	now = file_version_of(a->shard.item);
+	if (file_version_equal(&now, planned))
+		return ST_OK;
+	a->input_changed = true;
+	a->after = now;
+	if (!now.exists)
+		return error_set(e, ST_NOT_FOUND, "the input %s was removed after it was listed",
+		    a->shard.item);
+	return error_set(e, ST_BUSY, "the input %s changed after it was listed", a->shard.item);
+}
+
+static enum status send_request(struct work *w, struct attempt *a, struct strings *argv,
+    struct strings *env, struct error *e)
+{
+	struct guardian_spawn req = {
+		.row = a->shard.row,
+		.epoch = a->shard.s.epoch,
+		.id = a->id,
+		.stdin_fd = -1,
+		.stdout_path = a->shard.final == NULL ? NULL : a->private_path,
+		.timeout_ms = w->spec->timeout_ms,
+	};
+	const char **args = strings_vector(argv);
+	const char **vars = strings_vector(env);
+	char *found = NULL;
+	enum status st = ST_OK;
+
+	if (args == NULL || vars == NULL)
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	if (st == ST_OK && w->program == NULL)
+		st = guardian_find_program(args[0], &found, e);
+	if (st == ST_OK && w->spec->shard == SPEC_BYTES)
+		st = pump_start(&a->shard, &a->pump, &req.stdin_fd, e);
+	if (st == ST_OK) {
+		req.path = found != NULL ? found : w->program;
+		req.argv = args;
+		req.env = vars;
+		st = guardian_send(w->body->guardian, &req, e);
+		if (st != ST_OK && req.stdin_fd != -1)
+			(void)close(req.stdin_fd);
+	}
+	free(found);
+	free(args);
+	free(vars);
+	return st;
+}
+
+enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
+{
+	struct strings argv = {0};
+	struct strings env = {0};
+	enum status st = check_input(a, e);
+
+	if (st == ST_OK)
+		st = private_name(w, a, e);
+	if (st == ST_OK)
+		st = build_argv(w, &a->shard, 1, &argv, e);
+	if (st == ST_OK)
+		st = build_env(w, a, &env, e);
+	if (st == ST_OK)
+		st = send_request(w, a, &argv, &env, e);
+	strings_free(&argv);
+	strings_free(&env);
+	return st;
+}

@@ -1,0 +1,804 @@
+/* The worker's loop: claims, starts, ends, and when to stop. Callbacks only
+ * note what happened; loop_step decides. */
+#include "worker/loop.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "worker/sweep.h"
+
+enum {
+	PREFETCH_US = 500000,    /* claims wait at most so long to be started */
+	PREFETCH_MAX = 256,
+	UNPUBLISHED_MAX = 2048,  /* outputs on their way; more claims wait */
+	CLAIM_MAX = 256,
+	FORCE_AFTER_MS = 5000,   /* from TERM to KILL in a drain */
+	OTHERS_EVERY_MS = 500,
+	START_LINE_MS = 1000,
+};
+
+static int64_t now_ms(void)
+{
+	return sys_boot_ns() / 1000000;
+}
+
+void loop_fatal(struct work *w, enum status st, const struct error *e)
+{
+	if (w->result->fatal == ST_OK) {
+		w->result->fatal = st;
+		w->result->fatal_error = *e;
+	}
+	if (w->stop_level < 2) {
+		w->stop_level = 2;
+		w->stop_boot_ms = now_ms();
+	}
+}
+
+/* ---- claims ---- */
+
+struct claim_op {
+	struct op op;
+	struct work *w;
+	int64_t below;
+	size_t max;
+	struct ledger_shard shards[CLAIM_MAX];
+	size_t n;
+	int64_t next_boot_ms;
+};
+
+static void drop_shards(struct ledger_shard *s, size_t *n)
+{
+	while (*n > 0)
+		ledger_shard_free(&s[--*n]);
+}
+
+static enum status exec_claim(struct ledger *l, struct op *op, struct error *e)
+{
+	struct claim_op *c = (struct claim_op *)op;
+
+	drop_shards(c->shards, &c->n);
+	return ledger_claim(l, c->w->stage, c->w->me.id, c->below, c->max, c->shards, &c->n,
+	    &c->next_boot_ms, e);
+}
+
+static void done_claim(struct op *op)
+{
+	struct claim_op *c = (struct claim_op *)op;
+	struct work *w = c->w;
+	size_t i;
+
+	w->claiming = false;
+	if (op->status != ST_OK) {
+		loop_fatal(w, op->status, &op->error);
+	} else {
+		for (i = 0; i < c->n; i++) {
+			struct attempt *a = attempt_create(w, &c->shards[i]);
+
+			/* It stays leased; the next start finds that it never began. */
+			if (a != NULL)
+				attempt_push(&w->ready, a);
+			else
+				ledger_shard_free(&c->shards[i]);
+		}
+		w->nothing_ready = c->n == 0;
+		w->claim_at_boot_ms = c->n == 0 && c->next_boot_ms >= 0 ? c->next_boot_ms : 0;
+		c->n = 0;
+	}
+	free(c);
+}
+
+static void on_claim_timer(uv_timer_t *t)
+{
+	struct work *w = t->data;
+
+	w->nothing_ready = false;
+	w->claim_at_boot_ms = 0;
+	loop_step(w);
+}
+
+static size_t wanted(const struct work *w)
+{
+	size_t slots = (size_t)w->opt->slots;
+	size_t ahead = 0;
+
+	if (w->avg_run_us > 0)
+		ahead = slots * PREFETCH_US / (size_t)w->avg_run_us;
+	return slots + (ahead < PREFETCH_MAX ? ahead : PREFETCH_MAX);
+}
+
+static void claim_more(struct work *w)
+{
+	size_t in_hand = w->ready.n + w->sent;
+	size_t want = wanted(w);
+	struct claim_op *c;
+
+	if (w->claiming || w->stop_level > 0 || w->nothing_ready || in_hand >= want)
+		return;
+	if (w->open - in_hand > UNPUBLISHED_MAX && in_hand > 0)
+		return;
+	/* Few at a time cost a commit each. */
+	if (in_hand >= (size_t)w->opt->slots && want - in_hand < want / 4)
+		return;
+	c = mem_zero(sizeof(*c));
+	if (c == NULL)
+		return;
+	c->op.exec = exec_claim;
+	c->op.done = done_claim;
+	c->op.urgent = in_hand < (size_t)w->opt->slots;
+	c->w = w;
+	c->below = w->planner == NULL ? INT64_MAX : planner_below(w->planner);
+	c->max = want - in_hand < CLAIM_MAX ? want - in_hand : CLAIM_MAX;
+	w->claiming = true;
+	committer_submit(w->committer, &c->op);
+}
+
+/* ---- what became of an attempt ---- */
+
+static void keep_failure(struct work *w, const struct attempt *a)
+{
+	struct worker_result *r = w->result;
+	struct worker_failure *f;
+	struct buf name = {0};
+
+	if (r->n_failures == WORKER_FAILURES_KEPT)
+		return;
+	shard_name(&a->shard, &name);
+	if (name.failed)
+		return;
+	f = &r->failures[r->n_failures++];
+	f->name = name.data;
+	f->cause = a->rec.cause;
+	f->exit_code = a->rec.exit_code;
+	f->exit_signal = a->rec.exit_signal;
+	f->count = a->now.count[a->rec.cause];
+	f->limit = w->spec->retry.limit[a->rec.cause];
+	memcpy(f->note, a->rec.note, sizeof(f->note));
+}
+
+static bool rule_met(const struct halt_rule *h, int64_t n, int64_t total)
+{
+	if (h->count > 0)
+		return n >= h->count;
+	return total > 0 && n * 100 >= total * h->percent && n > 2;
+}
+
+/* In a drain, those that run may finish for so long before they get TERM. */
+static int64_t term_after_ms(const struct work *w)
+{
+	int64_t grace = w->opt->grace_ms;
+
+	return grace > 2 * FORCE_AFTER_MS ? grace - FORCE_AFTER_MS : grace / 2;
+}
+
+/* What waits in the guardian's queue never began. */
+static void drop_waiting(struct work *w)
+{
+	struct error e;
+
+	/* A guardian that is gone shows when its ends are read. */
+	(void)!guardian_kill_all(w->body->guardian, 0, &e);
+}
+
+static void check_halt(struct work *w)
+{
+	const struct halt_rule *h = &w->opt->halt;
+	int64_t n = h->what == HALT_ON_FAIL ? w->now_failed
+	    : h->what == HALT_ON_SUCCESS ? w->now_done : w->now_failed + w->now_done;
+
+	if (h->when == HALT_NEVER || w->stop_level > 0 || !rule_met(h, n, w->last.planned))
+		return;
+	w->result->halted = true;
+	w->stop_level = 1;
+	w->stop_boot_ms = now_ms() - (h->when == HALT_NOW ? term_after_ms(w) : 0);
+	drop_waiting(w);
+	log_line(LOG_INFO, "%s: halting as --halt says", w->opt->run.name);
+}
+
+static void count_done(struct work *w, const struct attempt *a)
+{
+	if (!a->recovered) {
+		w->now_done++;
+		w->success_seen = true;
+		joblog_write(w, a);
+	}
+	check_halt(w);
+}
+
+/* Said once, when it is final. */
+static void tell_failure(struct work *w, const struct attempt *a)
+{
+	struct buf b = {0};
+
+	shard_name(&a->shard, &b);
+	if (!b.failed) {
+		struct buf shown = {0};
+
+		str_display(&shown, b.data, b.len, 200);
+		log_line(LOG_INFO, "%s: %s %s: %s%s%s", w->opt->run.name,
+		    a->now.state == SHARD_SET_ASIDE ? "set aside" : "failed",
+		    shown.data == NULL ? "" : shown.data, cause_name(a->rec.cause),
+		    a->rec.note[0] != '\0' ? ": " : "", a->rec.note);
+		buf_free(&shown);
+	}
+	buf_free(&b);
+}
+
+static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
+{
+	struct attempt *a = (struct attempt *)op;
+	const struct retry_policy *policy = &a->w->spec->retry;
+	uint64_t random;
+	enum status st;
+
+	sys_random(&random, sizeof(random));
+	st = ledger_end(l, a->shard.row, &a->rec, policy, a->no_retry,
+	    retry_delay_ms(policy, a->rec.cause, a->shard.s.count[a->rec.cause] + 1, random),
+	    &a->now, e);
+	if (st == ST_OK && a->input_changed)
+		st = ledger_input_changed(l, a->shard.row, &a->after, e);
+	return st;
+}
+
+static void done_end(struct op *op)
+{
+	struct attempt *a = (struct attempt *)op;
+	struct work *w = a->w;
+
+	w->nothing_ready = false;
+	if (op->status == ST_OK) {
+		if (a->end.id != 0)
+			joblog_write(w, a);
+		if (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE) {
+			w->now_failed++;
+			keep_failure(w, a);
+			tell_failure(w, a);
+			check_halt(w);
+		}
+	} else if (op->status != ST_FENCED) {
+		loop_fatal(w, op->status, &op->error);
+	}
+	attempt_free(a);
+}
+
+static void record_end(struct attempt *a)
+{
+	a->rec.epoch = a->shard.s.epoch;
+	a->rec.worker = a->w->me.id;
+	a->op.exec = exec_end;
+	a->op.done = done_end;
+	committer_submit(a->w->committer, &a->op);
+}
+
+static enum status exec_give_back(struct ledger *l, struct op *op, struct error *e)
+{
+	struct attempt *a = (struct attempt *)op;
+
+	return ledger_give_back(l, a->shard.row, a->shard.s.epoch, e);
+}
+
+static void done_free(struct op *op)
+{
+	struct attempt *a = (struct attempt *)op;
+
+	if (op->status != ST_OK && op->status != ST_FENCED)
+		loop_fatal(a->w, op->status, &op->error);
+	a->w->nothing_ready = false;
+	attempt_free(a);
+}
+
+static void give_back(struct attempt *a)
+{
+	pump_drop(a->pump);
+	a->pump = NULL;
+	a->op.exec = exec_give_back;
+	a->op.done = done_free;
+	committer_submit(a->w->committer, &a->op);
+}
+
+/* Done, with nothing to publish. */
+static enum status exec_accept_empty(struct ledger *l, struct op *op, struct error *e)
+{
+	struct attempt *a = (struct attempt *)op;
+
+	return ledger_accept(l, a->shard.row, &a->rec, NULL, 0, &a->after, e);
+}
+
+static void done_accept_empty(struct op *op)
+{
+	struct attempt *a = (struct attempt *)op;
+	struct work *w = a->w;
+
+	if (op->status == ST_OK)
+		count_done(w, a);
+	else if (op->status != ST_FENCED)
+		loop_fatal(w, op->status, &op->error);
+	attempt_free(a);
+}
+
+static void settle(struct attempt *a)
+{
+	struct work *w = a->w;
+
+	a->rec.epoch = a->shard.s.epoch;
+	a->rec.worker = w->me.id;
+	if (a->rec.cause != CAUSE_DONE) {
+		record_end(a);
+	} else if (a->n_files > 0) {
+		publisher_give(w->publisher, a);
+	} else {
+		a->op.exec = exec_accept_empty;
+		a->op.done = done_accept_empty;
+		committer_submit(w->committer, &a->op);
+	}
+}
+
+static void job_run(uv_work_t *job)
+{
+	wrap_run(job->data);
+}
+
+static void job_done(uv_work_t *job, int status)
+{
+	struct attempt *a = job->data;
+	struct work *w = a->w;
+
+	(void)status;
+	/* When the loop is closing it is too late: the lease ends instead. */
+	if (w->closing)
+		return;
+	settle(a);
+	loop_step(w);
+}
+
+static void take_end(struct work *w, const struct guardian_end *end)
+{
+	struct attempt *a = w->inflight[end->id % INFLIGHT_MAX];
+
+	if (a == NULL || a->id != end->id)
+		return;
+	w->inflight[end->id % INFLIGHT_MAX] = NULL;
+	w->sent--;
+	w->alone = false;
+	a->end = *end;
+	if (end->fate == GUARDIAN_NOT_STARTED) {
+		give_back(a);
+		return;
+	}
+	wrap_classify(a);
+	a->after = a->shard.version;
+	if (a->rec.cause == CAUSE_DONE) {
+		int64_t us = (end->ended_boot_ns - end->started_boot_ns) / 1000 + 1;
+
+		w->avg_run_us = w->avg_run_us == 0 ? us : (w->avg_run_us * 7 + us) / 8;
+	}
+	if (!wrap_needed(a)) {
+		if (a->shard.item_len < 4096)
+			a->after = file_version_of(a->shard.item);
+		settle(a);
+		return;
+	}
+	a->job.data = a;
+	if (uv_queue_work(&w->loop, &a->job, job_run, job_done) != 0) {
+		wrap_run(a);
+		settle(a);
+	}
+}
+
+void loop_receive(struct work *w)
+{
+	struct guardian_end ends[64];
+	struct error e;
+	size_t n;
+	size_t i;
+
+	do {
+		enum status st = guardian_receive(w->body->guardian, ends, 64, &n, &e);
+
+		if (st != ST_OK) {
+			(void)uv_poll_stop(&w->guardian_poll);
+			guardian_end_orphans(w->body->guardian);
+			w->sent = 0;
+			loop_fatal(w, st, &e);
+			return;
+		}
+		for (i = 0; i < n; i++)
+			take_end(w, &ends[i]);
+	} while (n == 64);
+}
+
+/* ---- starts ---- */
+
+/* What could not even be started. */
+static void refuse(struct work *w, struct attempt *a, enum status st, const struct error *e)
+{
+	a->rec.cause = a->input_changed && a->after.exists ? CAUSE_SUPERSEDED
+	    : st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
+	    : CAUSE_INFRASTRUCTURE;
+	if (a->input_changed && !a->after.exists)
+		a->input_changed = false;
+	a->no_retry = a->rec.cause == CAUSE_FAILED;
+	a->rec.exit_code = -1;
+	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
+	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
+	(void)w;
+	record_end(a);
+}
+
+static bool may_send(const struct work *w, const struct attempt *a)
+{
+	/* What needs a lane of its own to be known, or a pipe and a thread, is
+	 * not queued ahead. */
+	bool exact = w->uses_slot || w->spec->shard == SPEC_BYTES;
+	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
+
+	if (w->alone || w->inflight[w->next_id % INFLIGHT_MAX] != NULL)
+		return false;
+	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
+}
+
+static void send_ready(struct work *w)
+{
+	while (w->ready.n > 0 && w->stop_level == 0 && may_send(w, w->ready.first)) {
+		struct attempt *a = attempt_pop(&w->ready);
+		struct error e;
+		enum status st;
+
+		a->id = w->next_id++;
+		st = launch_attempt(w, a, &e);
+		if (st != ST_OK) {
+			pump_drop(a->pump);
+			a->pump = NULL;
+			refuse(w, a, st, &e);
+			continue;
+		}
+		w->inflight[a->id % INFLIGHT_MAX] = a;
+		w->sent++;
+		w->alone = a->shard.s.alone;
+	}
+}
+
+/* ---- stopping ---- */
+
+static void mark_stopped(struct work *w)
+{
+	struct attempt *a;
+
+	for (a = w->all; a != NULL; a = a->all_next)
+		a->stopped = a->stopped || w->inflight[a->id % INFLIGHT_MAX] == a;
+}
+
+static void drain_step(struct work *w)
+{
+	int64_t since = now_ms() - w->stop_boot_ms;
+	struct attempt *a;
+	struct error e;
+
+	while ((a = attempt_pop(&w->ready)) != NULL)
+		give_back(a);
+	if (!w->kill_sent && (w->stop_level == 2 || since >= w->opt->grace_ms)) {
+		w->kill_sent = true;
+		mark_stopped(w);
+		(void)!guardian_kill_all(w->body->guardian, SIGKILL, &e);
+	} else if (!w->term_sent && !w->kill_sent && since >= term_after_ms(w)) {
+		w->term_sent = true;
+		mark_stopped(w);
+		(void)!guardian_kill_all(w->body->guardian, SIGTERM, &e);
+	}
+}
+
+static void begin_drain(struct work *w, int sig)
+{
+	w->stop_level = 1;
+	w->stop_boot_ms = now_ms();
+	w->result->drained = true;
+	w->result->interrupted = sig == SIGINT;
+	drop_waiting(w);
+	if (w->sent > 0)
+		log_line(LOG_INFO, "%s: stopping: no new shards; those that run may finish for "
+		    "%lld s%s", w->opt->run.name, (long long)(w->opt->grace_ms / 1000),
+		    sig == SIGINT ? " (Ctrl-C again ends them at once)" : "");
+}
+
+void loop_signal(struct work *w, int sig)
+{
+	if (w->stop_level == 0) {
+		begin_drain(w, sig);
+	} else if (sig == SIGINT || w->result->halted) {
+		w->result->drained = true;
+		w->result->interrupted = w->result->interrupted || sig == SIGINT;
+		w->stop_level = 2;
+	}
+	loop_step(w);
+}
+
+/* ---- the end ---- */
+
+struct look_op {
+	struct op op;
+	struct work *w;
+	struct ledger_stage stage;
+	bool sweep;
+	int64_t lost;
+};
+
+static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
+{
+	struct look_op *o = (struct look_op *)op;
+	struct work *w = o->w;
+	enum status st = ST_OK;
+
+	if (o->sweep)
+		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id, &w->spec->retry,
+		    &o->lost, e);
+	return st == ST_OK ? ledger_stage_get(l, w->stage, &o->stage, e) : st;
+}
+
+/* Once the list is read, or when that takes its time. */
+static void say_start(struct work *w)
+{
+	if (w->start_said || (!w->last.plan_complete &&
+	    now_ms() - w->started_boot_ms < START_LINE_MS))
+		return;
+	w->start_said = true;
+	progress_start(w);
+}
+
+static void done_look(struct op *op)
+{
+	struct look_op *o = (struct look_op *)op;
+	struct work *w = o->w;
+
+	w->looking = false;
+	if (op->status != ST_OK) {
+		loop_fatal(w, op->status, &op->error);
+	} else {
+		const int64_t *n = o->stage.count;
+		bool others = w->open == 0 && n[SHARD_LEASED] + n[SHARD_ACCEPTED] > 0;
+
+		w->last = o->stage;
+		say_start(w);
+		if (w->result->before.id == 0)
+			w->result->before = o->stage;
+		if (n[SHARD_READY] > 0 && w->claim_at_boot_ms == 0)
+			w->nothing_ready = false;
+		if (others && n[SHARD_ACCEPTED] > 0)
+			loop_recover(w);
+		progress_update(w, false);
+	}
+	free(o);
+}
+
+static void look(struct work *w, bool sweep)
+{
+	struct look_op *o;
+
+	if (w->looking || w->stop_level == 2)
+		return;
+	o = mem_zero(sizeof(*o));
+	if (o == NULL)
+		return;
+	o->op.exec = exec_look;
+	o->op.done = done_look;
+	o->op.urgent = w->open == 0;
+	o->w = w;
+	o->sweep = sweep;
+	w->looking = true;
+	committer_submit(w->committer, &o->op);
+}
+
+struct recover_op {
+	struct op op;
+	struct work *w;
+	struct ledger_shard shards[CLAIM_MAX];
+	size_t n;
+};
+
+static enum status exec_recover(struct ledger *l, struct op *op, struct error *e)
+{
+	struct recover_op *o = (struct recover_op *)op;
+
+	drop_shards(o->shards, &o->n);
+	return ledger_take_accepted(l, o->w->stage, o->w->me.id, CLAIM_MAX, o->shards, &o->n, e);
+}
+
+/* An accepted row as an attempt that has only to be published. */
+static void recover_one(struct work *w, struct ledger_shard *s)
+{
+	struct ledger_file *files = NULL;
+	struct attempt *a;
+	struct error e;
+	size_t n = 0;
+	enum status st = s->files == NULL ? error_set(&e, ST_CORRUPT, "accepted without files")
+	    : ledger_files_parse(s->files, &files, &n, &e);
+
+	if (st != ST_OK || n != 1 || (a = attempt_create(w, s)) == NULL) {
+		loop_fatal(w, st == ST_OK ? ST_CORRUPT : st, &e);
+		ledger_files_free(files, n);
+		ledger_shard_free(s);
+		return;
+	}
+	a->recovered = true;
+	a->file = files[0];
+	a->n_files = 1;
+	a->rec.epoch = a->shard.s.epoch;
+	a->rec.worker = w->me.id;
+	a->rec.exit_code = -1;
+	free(files); /* its strings are the attempt's now */
+	publisher_give(w->publisher, a);
+}
+
+static bool is_ours(const struct work *w, int64_t row)
+{
+	const struct attempt *a;
+
+	for (a = w->all; a != NULL; a = a->all_next) {
+		if (a->shard.row == row)
+			return true;
+	}
+	return false;
+}
+
+static void done_recover(struct op *op)
+{
+	struct recover_op *o = (struct recover_op *)op;
+	struct work *w = o->w;
+	size_t i;
+
+	if (op->status != ST_OK)
+		loop_fatal(w, op->status, &op->error);
+	for (i = 0; op->status == ST_OK && i < o->n; i++) {
+		if (is_ours(w, o->shards[i].row))
+			ledger_shard_free(&o->shards[i]);
+		else
+			recover_one(w, &o->shards[i]);
+	}
+	/* What did not fit in one page is found when all else is done. */
+	free(o);
+}
+
+void loop_recover(struct work *w)
+{
+	struct recover_op *o = mem_zero(sizeof(*o));
+
+	if (o == NULL)
+		return;
+	o->op.exec = exec_recover;
+	o->op.done = done_recover;
+	o->op.urgent = true;
+	o->w = w;
+	committer_submit(w->committer, &o->op);
+}
+
+static void take_published(struct work *w)
+{
+	struct attempt_list l = publisher_take(w->publisher);
+	struct attempt *a;
+
+	while ((a = attempt_pop(&l)) != NULL) {
+		w->nothing_ready = false;
+		if (a->step == ST_OK) {
+			count_done(w, a);
+		} else if (a->step != ST_FENCED && a->step != ST_NOT_FOUND &&
+		    (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE)) {
+			w->now_failed++;
+			keep_failure(w, a);
+			tell_failure(w, a);
+			check_halt(w);
+		}
+		attempt_free(a);
+	}
+}
+
+static void check_plan(struct work *w)
+{
+	enum status st;
+	struct error e;
+
+	if (w->planner != NULL && planner_below(w->planner) != w->seen_below) {
+		w->seen_below = planner_below(w->planner);
+		w->nothing_ready = false;
+	}
+	if (w->planner == NULL || w->result->plan_failed || !planner_done(w->planner, &st, &e))
+		return;
+	if (st == ST_OK) {
+		if (!w->start_said && !w->last.plan_complete)
+			look(w, false);
+		return;
+	}
+	w->result->plan_failed = true;
+	w->result->plan_error = e;
+	/* What runs may finish; nothing new begins. */
+	if (w->stop_level == 0)
+		begin_drain(w, SIGTERM);
+	w->result->drained = false;
+}
+
+static void check_health(struct work *w)
+{
+	struct error e;
+	enum status st = committer_health(w->committer, &e);
+
+	if (st == ST_OK)
+		st = publisher_health(w->publisher, &e);
+	if (st != ST_OK)
+		loop_fatal(w, st, &e);
+}
+
+static bool plan_is_done(const struct work *w)
+{
+	enum status st;
+	struct error e;
+
+	return w->planner == NULL ? w->last.plan_complete : planner_done(w->planner, &st, &e);
+}
+
+static void check_end(struct work *w)
+{
+	const int64_t *n = w->last.count;
+
+	if (w->stop_level > 0) {
+		bool idle = w->open == 0 || (w->stop_level == 2 && w->sent == 0);
+
+		if (idle && !w->claiming && !w->looking)
+			uv_stop(&w->loop);
+		return;
+	}
+	if (w->open > 0 || w->claiming || w->looking || !plan_is_done(w))
+		return;
+	if (w->last.plan_complete && w->nothing_ready && w->finishing &&
+	    n[SHARD_READY] + n[SHARD_LEASED] + n[SHARD_ACCEPTED] == 0) {
+		uv_stop(&w->loop);
+		return;
+	}
+	/* Nothing in hand: look once more before believing that it is the end. */
+	if (w->nothing_ready && !w->finishing) {
+		w->finishing = true;
+		look(w, true);
+	}
+}
+
+static void arm_claim_timer(struct work *w)
+{
+	int64_t wait = w->claim_at_boot_ms - now_ms();
+
+	if (!w->nothing_ready || w->claim_at_boot_ms == 0 ||
+	    uv_is_active((uv_handle_t *)&w->claim_timer))
+		return;
+	(void)uv_timer_start(&w->claim_timer, on_claim_timer, wait > 0 ? (uint64_t)wait + 1 : 1, 0);
+}
+
+void loop_step(struct work *w)
+{
+	if (w->closing)
+		return;
+	committer_dispatch(w->committer);
+	take_published(w);
+	check_health(w);
+	check_plan(w);
+	if (w->stop_level > 0) {
+		drain_step(w);
+	} else {
+		send_ready(w);
+		claim_more(w);
+		arm_claim_timer(w);
+	}
+	check_end(w);
+}
+
+void loop_tick(struct work *w)
+{
+	int64_t now = now_ms();
+	bool planning = w->planner != NULL && !plan_is_done(w);
+
+	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
+		w->last_look_ms = now;
+		/* While others may hold shards, theirs come free when they die. */
+		w->finishing = false;
+		look(w, w->open == 0 && !planning);
+	}
+	loop_step(w);
+}

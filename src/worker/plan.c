@@ -1,0 +1,538 @@
+/* The planner: reads the list, cuts files, and writes what is new into the
+ * ledger, a chunk at a time, while the first shards are already running. */
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "model/identity.h"
+#include "shard/bytes.h"
+#include "worker/work.h"
+
+/* An item of the chunk being gathered: offsets into texts. */
+struct gathered {
+	struct ledger_item item;
+	size_t text;       /* offset of the item */
+	size_t final;      /* offset of the final name */
+};
+
+struct planner {
+	struct work *w;
+	pthread_t thread;
+	struct list *list;
+	struct hash *hash;
+	struct hash *digest;        /* of the current chunk */
+	struct buf texts;
+	struct gathered items[LEDGER_CHUNK];
+	size_t n;                   /* gathered in this chunk */
+	size_t n_written;           /* of them, already in the ledger */
+	int64_t chunk;              /* its index */
+	bool known;                 /* every chunk so far was as recorded */
+	bool with_files;            /* some item was a file when it was planned */
+	_Atomic int64_t below;
+	_Atomic bool done;
+	_Atomic bool reading;
+	_Atomic bool stop;
+	enum status status;
+	struct error error;
+};
+
+struct plan_op {
+	struct op op;
+	struct planner *p;
+	struct ledger_item *items;
+	size_t n;
+	int64_t first;
+	int64_t number;
+	size_t bad;
+	uint8_t digest[HASH_SIZE];
+};
+
+static enum status call(struct planner *p, struct plan_op *op,
+    enum status (*exec)(struct ledger *, struct op *, struct error *), struct error *e)
+{
+	enum status st;
+
+	op->p = p;
+	op->op.exec = exec;
+	st = committer_call(p->w->committer, &op->op);
+	if (st != ST_OK)
+		*e = op->op.error;
+	return st;
+}
+
+static enum status exec_items(struct ledger *l, struct op *op, struct error *e)
+{
+	struct plan_op *o = (struct plan_op *)op;
+
+	return ledger_plan_items(l, o->p->w->stage, o->first, o->items, o->n,
+	    o->p->w->opt->input.carry_from, &o->bad, e);
+}
+
+static enum status exec_chunk_get(struct ledger *l, struct op *op, struct error *e)
+{
+	struct plan_op *o = (struct plan_op *)op;
+
+	return ledger_plan_chunk_get(l, o->p->w->stage, o->number, o->digest, e);
+}
+
+static enum status exec_chunk_put(struct ledger *l, struct op *op, struct error *e)
+{
+	struct plan_op *o = (struct plan_op *)op;
+
+	return ledger_plan_chunk_put(l, o->p->w->stage, o->number, o->digest, e);
+}
+
+static enum status exec_restart(struct ledger *l, struct op *op, struct error *e)
+{
+	struct plan_op *o = (struct plan_op *)op;
+
+	return ledger_plan_restart(l, o->p->w->stage, o->first, e);
+}
+
+static enum status exec_finish(struct ledger *l, struct op *op, struct error *e)
+{
+	struct plan_op *o = (struct plan_op *)op;
+	int64_t dropped;
+
+	return ledger_plan_finish(l, o->p->w->stage, o->first, &dropped, e);
+}
+
+static void note_below(struct planner *p, int64_t below)
+{
+	atomic_store(&p->below, below);
+	(void)uv_async_send(&p->w->wake);
+}
+
+/* A name inside the folder that outputs may be in. */
+static enum status check_final(struct planner *p, const char *final, size_t len, struct error *e)
+{
+	const char *root = p->w->spec->out_root;
+	const char *part = final;
+	bool absolute = final[0] == '/';
+	bool climbs = false;
+
+	if (memchr(final, '\0', len) != NULL || len == 0 || final[len - 1] == '/')
+		return error_set(e, ST_CONFIG, "the output name \"%.200s\" is not a file name", final);
+	while (part != NULL) {
+		while (*part == '/')
+			part++;
+		climbs = climbs || (strncmp(part, "..", 2) == 0 && (part[2] == '/' || part[2] == '\0'));
+		part = strchr(part, '/');
+	}
+	if (root != NULL) {
+		size_t rl = strlen(root);
+
+		while (rl > 1 && root[rl - 1] == '/')
+			rl--;
+		if (!climbs && strncmp(final, root, rl) == 0 &&
+		    (final[rl] == '/' || root[rl - 1] == '/'))
+			return ST_OK;
+	} else if (!absolute && !climbs) {
+		return ST_OK;
+	}
+	return error_set(e, ST_CONFIG, "the output name \"%.200s\" is outside of the folder %s; use "
+	    "a name such as --out 'out/{/}', or allow it with --out-root FOLDER", final,
+	    root == NULL ? "that ebb was started in" : root);
+}
+
+struct output_op {
+	struct op op;
+	const char *name;
+	size_t len;
+	struct ledger_output out;
+};
+
+static enum status exec_output(struct ledger *l, struct op *op, struct error *e)
+{
+	struct output_op *o = (struct output_op *)op;
+	enum status st = ledger_output_get(l, o->name, o->len, &o->out, e);
+
+	if (st == ST_NOT_FOUND) {
+		memset(&o->out, 0, sizeof(o->out));
+		return ST_OK;
+	}
+	return st;
+}
+
+/* What stands at a final name must be ebb's own; told before anything runs.
+ * Publishing checks again, by hash. */
+static enum status check_target(struct planner *p, const char *final, size_t len, struct error *e)
+{
+	struct output_op o = {.op = {.exec = exec_output}, .name = final, .len = len};
+	enum status st;
+
+	if (access(final, F_OK) == -1)
+		return ST_OK;
+	st = committer_call(p->w->committer, &o.op);
+	if (st != ST_OK) {
+		*e = o.op.error;
+		return st;
+	}
+	/* A planned one may be the rename of a run that was killed just then. */
+	if (o.out.published || o.out.planned)
+		return ST_OK;
+	return error_set(e, ST_CONFIG, "the output %.200s exists and was not written by this "
+	    "state's ebb; move it away, or choose another --out", final);
+}
+
+/* Adds the output's name of the gathered item to texts. */
+static enum status name_output(struct planner *p, struct gathered *g, int64_t ordinal,
+    struct error *e)
+{
+	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
+	struct buf name = {0};
+	enum status st = template_expand(p->w->out, &v, &name, e);
+
+	if (st == ST_OK)
+		st = buf_check(&name, e);
+	if (st == ST_OK)
+		st = check_final(p, name.data == NULL ? "" : name.data, name.len, e);
+	if (st == ST_OK && !p->known)
+		st = check_target(p, name.data, name.len, e);
+	if (st == ST_OK) {
+		g->final = p->texts.len;
+		g->item.final_len = name.len;
+		buf_append(&p->texts, name.data, name.len + 1);
+		st = buf_check(&p->texts, e);
+	}
+	buf_free(&name);
+	return st;
+}
+
+/* Completes gathered items [from, to) and writes them. */
+static enum status write_items(struct planner *p, size_t from, size_t to, struct error *e)
+{
+	struct ledger_item *items = mem_zero((to - from + 1) * sizeof(*items));
+	struct plan_op op = {.items = items, .n = to - from,
+	    .first = p->chunk * LEDGER_CHUNK + (int64_t)from};
+	enum status st = ST_OK;
+	size_t i;
+
+	if (items == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	for (i = from; st == ST_OK && i < to; i++) {
+		struct gathered *g = &p->items[i];
+		const char *text = p->texts.data + g->text;
+
+		if (g->item.part < 0) {
+			identity_of_item(p->hash, p->w->opt->input.fingerprint, text,
+			    g->item.item_len, g->item.id);
+			if (g->item.item_len < 4096)
+				g->item.version = file_version_of(text);
+		}
+		if (p->w->out != NULL)
+			st = name_output(p, g, op.first + (int64_t)(i - from), e);
+	}
+	for (i = from; st == ST_OK && i < to; i++) {
+		struct gathered *g = &p->items[i];
+
+		items[i - from] = g->item;
+		items[i - from].item = p->texts.data + g->text;
+		items[i - from].final = p->w->out == NULL ? NULL : p->texts.data + g->final;
+	}
+	sys_point("plan.before");
+	if (st == ST_OK && op.n > 0)
+		st = call(p, &op, exec_items, e);
+	sys_point("plan.after");
+	free(items);
+	return st;
+}
+
+static void chunk_reset(struct planner *p)
+{
+	buf_clear(&p->texts);
+	p->n = 0;
+	p->n_written = 0;
+}
+
+/* From here on the list is another one than last time. */
+static enum status leave_known(struct planner *p, struct error *e)
+{
+	struct plan_op op = {.first = p->chunk * LEDGER_CHUNK};
+
+	p->known = false;
+	return call(p, &op, exec_restart, e);
+}
+
+/* Part of a chunk that has arrived from a slow producer: worked on at once. */
+static enum status flush_part(struct planner *p, struct error *e)
+{
+	enum status st = ST_OK;
+
+	if (p->known || p->n_written == p->n)
+		return ST_OK;
+	st = write_items(p, p->n_written, p->n, e);
+	if (st == ST_OK) {
+		p->n_written = p->n;
+		note_below(p, p->chunk * LEDGER_CHUNK + (int64_t)p->n);
+	}
+	return st;
+}
+
+static enum status chunk_end(struct planner *p, struct error *e)
+{
+	struct plan_op got = {.number = p->chunk};
+	struct plan_op put = {.number = p->chunk};
+	enum status st = ST_NOT_FOUND;
+
+	hash_final(p->digest, put.digest);
+	if (p->known) {
+		st = call(p, &got, exec_chunk_get, e);
+		if (st != ST_OK && st != ST_NOT_FOUND)
+			return st;
+	}
+	if (st != ST_OK || memcmp(got.digest, put.digest, HASH_SIZE) != 0) {
+		st = p->known ? leave_known(p, e) : ST_OK;
+		if (st == ST_OK)
+			st = flush_part(p, e);
+		if (st == ST_OK)
+			st = call(p, &put, exec_chunk_put, e);
+		if (st != ST_OK)
+			return st;
+	}
+	note_below(p, p->chunk * LEDGER_CHUNK + (int64_t)p->n);
+	p->chunk++;
+	chunk_reset(p);
+	hash_field(p->digest, p->w->opt->input.fingerprint, HASH_SIZE);
+	return ST_OK;
+}
+
+static enum status gather(struct planner *p, const char *text, size_t len,
+    const struct ledger_item *item, struct error *e)
+{
+	struct gathered *g = &p->items[p->n];
+
+	memset(g, 0, sizeof(*g));
+	g->item = *item;
+	g->item.item_len = len;
+	g->text = p->texts.len;
+	buf_append(&p->texts, text, len + 1);
+	hash_field(p->digest, text, len);
+	if (item->part >= 0) {
+		hash_field(p->digest, &item->offset, sizeof(item->offset));
+		hash_field(p->digest, &item->length, sizeof(item->length));
+		hash_field(p->digest, &item->version.size, sizeof(item->version.size));
+		hash_field(p->digest, &item->version.mtime_ns, sizeof(item->version.mtime_ns));
+	}
+	p->n++;
+	if (p->texts.failed)
+		return buf_check(&p->texts, e);
+	return p->n == LEDGER_CHUNK ? chunk_end(p, e) : ST_OK;
+}
+
+static enum status plan_range(void *arg, const struct bytes_range *r, struct error *e)
+{
+	struct planner *p = arg;
+	struct ledger_item item = {.part = r->part, .offset = r->offset, .length = r->length,
+	    .version = r->version};
+
+	if (atomic_load(&p->stop))
+		return ST_FENCED;
+	identity_of_range(p->hash, p->w->opt->input.fingerprint, r->path, &r->version, r->offset,
+	    r->length, item.id);
+	return gather(p, r->path, strlen(r->path), &item, e);
+}
+
+static enum status plan_one(struct planner *p, const struct buf *text, struct error *e)
+{
+	struct ledger_item item = {.part = -1, .length = -1};
+	enum records_kind kind;
+	enum status st;
+
+	if (p->w->spec->shard == SPEC_LIST)
+		return gather(p, text->data, text->len, &item, e);
+	st = records_parse(p->w->spec->records, &kind, e);
+	if (st != ST_OK)
+		return st;
+	return bytes_cut(text->data, p->w->spec->shard_size, kind, plan_range, p, e);
+}
+
+/* A slow list: what is there is planned, then we wait a moment at a time, so
+ * that a stop is heard. */
+static enum status wait_for_more(struct planner *p, struct error *e)
+{
+	int64_t patience_ns = sys_boot_ns() + 1000000000;
+	enum status st = ST_OK;
+
+	if (list_ready(p->list))
+		return ST_OK;
+	atomic_store(&p->reading, true);
+	while (st == ST_OK && !list_ready(p->list) && !atomic_load(&p->stop)) {
+		/* Whether it is last time's list shows when the chunk is full;
+		 * a slow producer is not waited for so long. */
+		if (p->known && p->n > 0 && sys_boot_ns() > patience_ns)
+			st = leave_known(p, e);
+		if (st == ST_OK)
+			st = flush_part(p, e);
+		(void)poll(NULL, 0, 5);
+	}
+	atomic_store(&p->reading, false);
+	return st;
+}
+
+/* Inputs that changed since they were planned, when the list itself did not. */
+struct inputs_op {
+	struct op op;
+	struct planner *p;
+	int64_t after;
+	struct ledger_shard shards[LEDGER_CHUNK];
+	int64_t next;
+	size_t n;
+};
+
+/* Reads and compares in one group, so that no shard can be claimed between. One
+ * that is leased is compared at its start; one whose input is gone can only
+ * fail, and only if it is still to do. */
+static enum status exec_inputs(struct ledger *l, struct op *op, struct error *e)
+{
+	struct inputs_op *o = (struct inputs_op *)op;
+	int64_t after = o->after;
+	enum status st = ledger_plan_inputs(l, o->p->w->stage, &after, LEDGER_CHUNK, o->shards,
+	    &o->n, e);
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < o->n; i++) {
+		const struct ledger_shard *s = &o->shards[i];
+		struct file_version now = file_version_of(s->item);
+
+		if (now.exists && s->s.state != SHARD_LEASED &&
+		    !file_version_equal(&now, &s->version))
+			st = ledger_input_changed(l, s->row, &now, e);
+	}
+	for (i = 0; i < o->n; i++)
+		ledger_shard_free(&o->shards[i]);
+	o->next = after;
+	return st;
+}
+
+static enum status check_inputs(struct planner *p, struct error *e)
+{
+	struct inputs_op *o = mem_zero(sizeof(*o));
+	enum status st;
+
+	if (o == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	o->p = p;
+	do {
+		o->op.exec = exec_inputs;
+		st = committer_call(p->w->committer, &o->op);
+		o->after = o->next;
+		if (st != ST_OK)
+			*e = o->op.error;
+	} while (st == ST_OK && o->n == LEDGER_CHUNK && !atomic_load(&p->stop));
+	free(o);
+	return st;
+}
+
+static enum status plan_all(struct planner *p, struct error *e)
+{
+	struct plan_op op = {0};
+	struct buf text = {0};
+	bool end = false;
+	size_t n_args;
+	enum status st = ST_OK;
+
+	hash_field(p->digest, p->w->opt->input.fingerprint, HASH_SIZE);
+	while (st == ST_OK && !end && !atomic_load(&p->stop)) {
+		st = wait_for_more(p, e);
+		if (st == ST_OK && !atomic_load(&p->stop))
+			st = list_next(p->list, &text, &n_args, &end, e);
+		if (st == ST_OK && !end && !atomic_load(&p->stop))
+			st = plan_one(p, &text, e);
+	}
+	buf_free(&text);
+	if (st != ST_OK || atomic_load(&p->stop))
+		return st;
+	op.first = p->chunk * LEDGER_CHUNK + (int64_t)p->n;
+	/* An empty last chunk ends the list too: what stood there last time left. */
+	st = chunk_end(p, e);
+	if (st == ST_OK && p->known && p->with_files)
+		st = check_inputs(p, e);
+	if (st == ST_OK && !atomic_load(&p->stop))
+		st = call(p, &op, exec_finish, e);
+	return st;
+}
+
+static void *planner_thread(void *arg)
+{
+	struct planner *p = arg;
+
+	p->status = plan_all(p, &p->error);
+	if (p->status == ST_FENCED && atomic_load(&p->stop))
+		p->status = ST_OK;
+	atomic_store(&p->done, true);
+	(void)uv_async_send(&p->w->wake);
+	return NULL;
+}
+
+static void planner_free(struct planner *p)
+{
+	list_close(p->list);
+	hash_destroy(p->hash);
+	hash_destroy(p->digest);
+	buf_free(&p->texts);
+	free(p);
+}
+
+enum status planner_start(struct work *w, struct error *e)
+{
+	const struct worker_input *in = &w->opt->input;
+	struct planner *p = mem_zero(sizeof(*p));
+	enum status st;
+	int r;
+
+	if (p == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	p->w = w;
+	p->known = w->last.planned > 0;
+	p->with_files = w->last.with_files > 0;
+	p->hash = hash_create();
+	p->digest = hash_create();
+	st = p->hash == NULL || p->digest == NULL
+	    ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : list_open(in->sources, in->n_sources, &in->list, &p->list, e);
+	if (st == ST_OK) {
+		r = pthread_create(&p->thread, NULL, planner_thread, p);
+		if (r != 0)
+			st = error_os(e, r, "cannot start a thread");
+	}
+	if (st != ST_OK) {
+		planner_free(p);
+		return st;
+	}
+	w->planner = p;
+	return ST_OK;
+}
+
+void planner_stop(struct planner *p)
+{
+	if (p == NULL)
+		return;
+	atomic_store(&p->stop, true);
+	(void)pthread_join(p->thread, NULL);
+	planner_free(p);
+}
+
+int64_t planner_below(const struct planner *p)
+{
+	return atomic_load(&p->below);
+}
+
+bool planner_done(const struct planner *p, enum status *st, struct error *e)
+{
+	if (!atomic_load(&p->done))
+		return false;
+	*st = p->status;
+	if (*st != ST_OK)
+		*e = p->error;
+	return true;
+}
+
+bool planner_reading(const struct planner *p)
+{
+	return atomic_load(&p->reading);
+}

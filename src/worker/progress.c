@@ -1,0 +1,101 @@
+/* The start line, and how far it has got: one line that is drawn again on a
+ * terminal, else a line every 30 s. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "worker/work.h"
+
+enum { EVERY_MS = 30000 };
+
+static int64_t done_of(const struct ledger_stage *s)
+{
+	return s->count[SHARD_PUBLISHED] + s->count[SHARD_ACCEPTED];
+}
+
+void progress_start(struct work *w)
+{
+	const struct ledger_stage *s = &w->last;
+	struct buf b = {0};
+	int64_t done = done_of(&w->result->before);
+
+	if (!w->opt->progress)
+		return;
+	if (w->planner != NULL && s->planned < done)
+		done = s->planned;
+	buf_printf(&b, "%s: ", w->opt->run.name);
+	if (done > 0) {
+		str_count(&b, done);
+		buf_str(&b, " of ");
+		str_count(&b, s->planned);
+		buf_str(&b, " done earlier, ");
+	}
+	str_count(&b, s->planned - done);
+	buf_printf(&b, "%s to do%s, %d slot%s, state %s%s", s->plan_complete ? "" : "+",
+	    s->plan_complete ? "" : " (still reading the list)", w->opt->slots,
+	    w->opt->slots == 1 ? "" : "s", state_dir(w->opt->state),
+	    done > 0 ? " (--fresh starts over)" : "");
+	if (!b.failed)
+		log_line(LOG_INFO, "%s", b.data);
+	buf_free(&b);
+}
+
+static void add_time_left(struct work *w, struct buf *b, int64_t done, int64_t total)
+{
+	int64_t wall = sys_boot_ns() / 1000000 - w->started_boot_ms;
+	int64_t mine = done - done_of(&w->result->before);
+
+	if (mine < 2 || wall < 1000)
+		return;
+	buf_printf(b, ", %.*f/s", mine * 1000 / wall >= 10 ? 0 : 1,
+	    (double)mine * 1000.0 / (double)wall);
+	if (w->last.plan_complete && total > done) {
+		buf_str(b, ", ");
+		str_duration(b, wall * (total - done) / mine);
+		buf_str(b, " left");
+	}
+}
+
+static void describe(struct work *w, struct buf *b)
+{
+	const struct ledger_stage *s = &w->last;
+	int64_t failed = s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
+	int64_t interruptions = s->ended[CAUSE_INTERRUPTED] + s->ended[CAUSE_LOST] -
+	    w->result->before.ended[CAUSE_INTERRUPTED] - w->result->before.ended[CAUSE_LOST];
+
+	buf_printf(b, "%s: ", w->opt->run.name);
+	str_count(b, done_of(s));
+	buf_char(b, '/');
+	str_count(b, s->planned);
+	buf_printf(b, "%s done, %lld running", s->plan_complete ? "" : "+",
+	    (long long)s->count[SHARD_LEASED] < (long long)w->opt->slots
+	    ? (long long)s->count[SHARD_LEASED] : (long long)w->opt->slots);
+	if (failed > 0)
+		buf_printf(b, ", %lld failed", (long long)failed);
+	if (interruptions > 0)
+		buf_printf(b, ", %lld interrupted", (long long)interruptions);
+	add_time_left(w, b, done_of(s), s->planned);
+	if (w->stop_level > 0)
+		buf_str(b, ", stopping");
+}
+
+void progress_update(struct work *w, bool force)
+{
+	int64_t now = sys_boot_ns() / 1000000;
+	bool terminal = isatty(STDERR_FILENO) == 1 && !log_is_json();
+	struct buf b = {0};
+
+	if (!w->opt->progress)
+		return;
+	if (!terminal && !force && now - w->last_line_ms < EVERY_MS)
+		return;
+	w->last_line_ms = now;
+	describe(w, &b);
+	if (!b.failed && terminal)
+		log_progress(b.data);
+	else if (!b.failed)
+		log_line(LOG_INFO, "%s", b.data);
+	buf_free(&b);
+}

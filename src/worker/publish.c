@@ -1,0 +1,423 @@
+/* The publisher: takes sealed outputs, in groups, through accept (the ledger),
+ * the final name (the store) and published (the ledger). One group at a time;
+ * what is sealed meanwhile is the next one. Each step waits for the one before
+ * to be durable, in the order of docs/architecture.md. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "worker/work.h"
+
+struct publisher {
+	struct work *w;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct attempt_list given;    /* from the loop */
+	struct attempt_list finished; /* for the loop */
+	struct attempt_list held;     /* accepted, waiting for their turn (-k) */
+	bool stop;
+	enum status health;
+	struct error health_error;
+};
+
+enum { GROUP_MAX = 256 };
+
+/* A ledger operation over a whole group. */
+struct group_op {
+	struct op op;
+	struct attempt **list;
+	size_t n;
+	const struct retry_policy *policy;
+};
+
+static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
+{
+	struct group_op *g = (struct group_op *)op;
+	size_t i;
+
+	for (i = 0; i < g->n; i++) {
+		struct attempt *a = g->list[i];
+		struct ledger_output out;
+		enum status st;
+
+		a->has_previous = false;
+		if (a->file.final_path[0] != '\0') {
+			st = ledger_output_get(l, a->file.final_path, strlen(a->file.final_path),
+			    &out, e);
+			if (st != ST_OK && st != ST_NOT_FOUND)
+				return st;
+			if (st == ST_OK && out.published) {
+				a->has_previous = true;
+				a->previous.size = out.size;
+				memcpy(a->previous.hash, out.hash, HASH_SIZE);
+			}
+		}
+		a->step = ST_OK;
+		if (!a->recovered)
+			a->step = ledger_accept(l, a->shard.row, &a->rec, &a->file, a->n_files,
+			    &a->after, &a->step_error);
+		if (a->step != ST_OK && a->step != ST_FENCED) {
+			*e = a->step_error;
+			return a->step;
+		}
+	}
+	return ST_OK;
+}
+
+/* After the names were given (or not): what the ledger has to know. */
+static enum status exec_published(struct ledger *l, struct op *op, struct error *e)
+{
+	struct group_op *g = (struct group_op *)op;
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < g->n; i++) {
+		struct attempt *a = g->list[i];
+
+		if (a->step == ST_OK) {
+			st = ledger_published(l, a->shard.row, a->shard.s.epoch, e);
+		} else if (a->step == ST_NOT_FOUND) {
+			st = ledger_output_gone(l, a->shard.row, a->shard.s.epoch, e);
+		} else if (a->step != ST_FENCED) {
+			a->rec.cause = CAUSE_INFRASTRUCTURE;
+			(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s",
+			    a->step_error.text);
+			st = ledger_end(l, a->shard.row, &a->rec, g->policy,
+			    a->step == ST_EXISTS, 0, &a->now, e);
+		}
+		if (st == ST_FENCED)
+			st = ST_OK;
+	}
+	return st;
+}
+
+static void fail(struct publisher *p, enum status st, const struct error *e)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	if (p->health == ST_OK) {
+		p->health = st;
+		p->health_error = *e;
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+static enum status call_group(struct publisher *p, struct attempt **list, size_t n,
+    enum status (*exec)(struct ledger *, struct op *, struct error *), struct error *e)
+{
+	struct group_op g = {.op = {.exec = exec}, .list = list, .n = n,
+	    .policy = &p->w->spec->retry};
+	enum status st;
+
+	if (n == 0)
+		return ST_OK;
+	st = committer_call(p->w->committer, &g.op);
+	if (st != ST_OK)
+		*e = g.op.error;
+	return st;
+}
+
+/* fsync of the folders that the names (private or final) of a group are in. */
+static enum status sync_names(struct publisher *p, struct attempt **list, size_t n,
+    bool final, struct error *e)
+{
+	const char *names[GROUP_MAX];
+	size_t k = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct attempt *a = list[i];
+
+		if (a->step == ST_OK && (!final || a->file.final_path[0] != '\0'))
+			names[k++] = final ? a->file.final_path : a->file.private_path;
+	}
+	return k == 0 ? ST_OK : store_sync_names(p->w->store, names, k, e);
+}
+
+static void give_name(struct publisher *p, struct attempt *a)
+{
+	struct store_sum mine = {.size = a->file.size};
+
+	memcpy(mine.hash, a->file.hash, HASH_SIZE);
+	sys_point("publish.rename.before");
+	a->step = store_publish(p->w->store, a->file.private_path, a->file.final_path, &mine,
+	    a->has_previous ? &a->previous : NULL, &a->step_error);
+	sys_point("publish.rename.after");
+}
+
+/* Output without a place goes to stdout. The private file is removed after the
+ * record of it is durable. */
+static void deliver_one(struct publisher *p, struct attempt *a)
+{
+	sys_point("deliver.before");
+	a->step = deliver_output(a->file.private_path, &a->shard, p->w->spec->tag, &a->step_error);
+	sys_point("deliver.after");
+	/* A reader that went away is nobody's failure: the run stops. */
+	if (a->step != ST_OK && a->step != ST_NOT_FOUND)
+		fail(p, a->step, &a->step_error);
+}
+
+static void finish_all(struct publisher *p, struct attempt **list, size_t n)
+{
+	struct error e;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		struct attempt *a = list[i];
+		bool drop = a->step == ST_FENCED || a->step == ST_EXISTS ||
+		    (a->step == ST_OK && a->file.final_path[0] == '\0');
+
+		if (drop && store_discard(p->w->store, a->file.private_path, &e) != ST_OK)
+			log_line(LOG_WARN, "%s", e.text);
+	}
+	(void)pthread_mutex_lock(&p->lock);
+	for (i = 0; i < n; i++)
+		attempt_push(&p->finished, list[i]);
+	(void)pthread_mutex_unlock(&p->lock);
+	(void)uv_async_send(&p->w->wake);
+}
+
+/* Names or delivery, then the record of it. */
+static enum status publish_group(struct publisher *p, struct attempt **list, size_t n,
+    struct error *e)
+{
+	enum status st;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		struct attempt *a = list[i];
+
+		if (a->step == ST_OK && a->file.final_path[0] != '\0')
+			give_name(p, a);
+		else if (a->step == ST_OK)
+			deliver_one(p, a);
+	}
+	if (committer_health(p->w->committer, NULL) != ST_OK)
+		return error_set(e, ST_TRANSIENT, "the ledger is gone");
+	if (p->health != ST_OK) {
+		*e = p->health_error;
+		return p->health;
+	}
+	st = sync_names(p, list, n, true, e);
+	sys_point("published.before");
+	if (st == ST_OK)
+		st = call_group(p, list, n, exec_published, e);
+	sys_point("published.after");
+	if (st == ST_OK)
+		finish_all(p, list, n);
+	return st;
+}
+
+/* Smallest ordinal that may still produce output before ours. */
+struct open_op {
+	struct op op;
+	int64_t stage;
+	int64_t first;
+};
+
+static enum status exec_first_open(struct ledger *l, struct op *op, struct error *e)
+{
+	struct open_op *o = (struct open_op *)op;
+	static const enum shard_state states[] = {SHARD_READY, SHARD_LEASED};
+	size_t i;
+
+	o->first = INT64_MAX;
+	for (i = 0; i < 2; i++) {
+		struct ledger_query q = {.stage = o->stage, .state = (int)states[i],
+		    .ordinal = -1, .max = 1};
+		struct ledger_shard s;
+		size_t n = 1;
+		enum status st = ledger_shards(l, &q, &s, &n, e);
+
+		if (st != ST_OK)
+			return st;
+		if (n == 1) {
+			if (s.ordinal < o->first)
+				o->first = s.ordinal;
+			ledger_shard_free(&s);
+		}
+	}
+	return ST_OK;
+}
+
+static int by_ordinal(const void *x, const void *y)
+{
+	const struct attempt *const *a = x;
+	const struct attempt *const *b = y;
+
+	return ((*a)->shard.ordinal > (*b)->shard.ordinal) -
+	    ((*a)->shard.ordinal < (*b)->shard.ordinal);
+}
+
+/* Of what is held back, everything whose turn has come. */
+static enum status publish_in_order(struct publisher *p, struct error *e)
+{
+	struct open_op o = {.op = {.exec = exec_first_open}, .stage = p->w->stage};
+	struct attempt **all;
+	struct attempt *a;
+	size_t n = 0;
+	size_t due = 0;
+	enum status st;
+
+	if (p->held.n == 0)
+		return ST_OK;
+	st = committer_call(p->w->committer, &o.op);
+	if (st != ST_OK) {
+		*e = o.op.error;
+		return st;
+	}
+	all = mem_zero(p->held.n * sizeof(struct attempt *));
+	if (all == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	while ((a = attempt_pop(&p->held)) != NULL)
+		all[n++] = a;
+	qsort(all, n, sizeof(struct attempt *), by_ordinal);
+	while (due < n && all[due]->shard.ordinal < o.first)
+		due++;
+	while (due < n) {
+		attempt_push(&p->held, all[--n]);
+	}
+	for (n = 0; st == ST_OK && n < due; n += GROUP_MAX)
+		st = publish_group(p, all + n, due - n < GROUP_MAX ? due - n : GROUP_MAX, e);
+	free(all);
+	return st;
+}
+
+static enum status take_through(struct publisher *p, struct attempt **list, size_t n,
+    struct error *e)
+{
+	enum status st;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		list[i]->step = ST_OK;
+	st = sync_names(p, list, n, false, e);
+	sys_point("accept.before");
+	if (st == ST_OK)
+		st = call_group(p, list, n, exec_accept, e);
+	sys_point("accept.after");
+	if (st != ST_OK)
+		return st;
+	if (!p->w->spec->keep_order || p->w->spec->out != NULL)
+		return publish_group(p, list, n, e);
+	for (i = 0; i < n; i++) {
+		if (list[i]->step == ST_OK)
+			attempt_push(&p->held, list[i]);
+		else
+			finish_all(p, &list[i], 1);
+	}
+	return ST_OK;
+}
+
+static size_t take_given(struct publisher *p, struct attempt **list, bool *stop)
+{
+	size_t n = 0;
+
+	(void)pthread_mutex_lock(&p->lock);
+	while (p->given.n == 0 && !p->stop && p->held.n == 0)
+		(void)pthread_cond_wait(&p->more, &p->lock);
+	if (p->given.n == 0 && !p->stop) {
+		/* Something is held back: its turn comes when others end. */
+		struct timespec ts;
+
+		(void)clock_gettime(CLOCK_REALTIME, &ts);
+		ts.tv_nsec += 20000000;
+		if (ts.tv_nsec >= 1000000000) {
+			ts.tv_nsec -= 1000000000;
+			ts.tv_sec++;
+		}
+		(void)pthread_cond_timedwait(&p->more, &p->lock, &ts);
+	}
+	while (n < GROUP_MAX && p->given.n > 0)
+		list[n++] = attempt_pop(&p->given);
+	*stop = p->stop && p->given.n == 0;
+	(void)pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+static void *publisher_thread(void *arg)
+{
+	struct publisher *p = arg;
+	struct attempt *list[GROUP_MAX];
+	struct error e;
+	bool stop = false;
+
+	while (!stop) {
+		size_t n = take_given(p, list, &stop);
+		enum status st = n > 0 ? take_through(p, list, n, &e) : ST_OK;
+
+		if (st == ST_OK && p->w->spec->keep_order)
+			st = publish_in_order(p, &e);
+		if (st != ST_OK) {
+			fail(p, st, &e);
+			(void)uv_async_send(&p->w->wake);
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+enum status publisher_start(struct work *w, struct error *e)
+{
+	struct publisher *p = mem_zero(sizeof(*p));
+	int r;
+
+	if (p == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	p->w = w;
+	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_cond_init(&p->more, NULL);
+	r = pthread_create(&p->thread, NULL, publisher_thread, p);
+	if (r != 0) {
+		free(p);
+		return error_os(e, r, "cannot start a thread");
+	}
+	w->publisher = p;
+	return ST_OK;
+}
+
+void publisher_give(struct publisher *p, struct attempt *a)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	attempt_push(&p->given, a);
+	(void)pthread_cond_signal(&p->more);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+struct attempt_list publisher_take(struct publisher *p)
+{
+	struct attempt_list taken;
+
+	(void)pthread_mutex_lock(&p->lock);
+	taken = p->finished;
+	memset(&p->finished, 0, sizeof(p->finished));
+	(void)pthread_mutex_unlock(&p->lock);
+	return taken;
+}
+
+enum status publisher_health(struct publisher *p, struct error *e)
+{
+	enum status st;
+
+	(void)pthread_mutex_lock(&p->lock);
+	st = p->health;
+	if (st != ST_OK && e != NULL)
+		*e = p->health_error;
+	(void)pthread_mutex_unlock(&p->lock);
+	return st;
+}
+
+void publisher_stop(struct publisher *p)
+{
+	if (p == NULL)
+		return;
+	(void)pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	(void)pthread_cond_signal(&p->more);
+	(void)pthread_mutex_unlock(&p->lock);
+	(void)pthread_join(p->thread, NULL);
+	(void)pthread_mutex_destroy(&p->lock);
+	(void)pthread_cond_destroy(&p->more);
+	free(p);
+}

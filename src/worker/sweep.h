@@ -1,0 +1,23 @@
+/* What other workers of this machine left: the dead are buried, the frozen are
+ * ended once their lease is over. */
+#ifndef EBB_WORKER_SWEEP_H
+#define EBB_WORKER_SWEEP_H
+
+#include "base/status.h"
+#include "ledger/ledger.h"
+#include "worker/state.h"
+
+/* Looks at every worker of the run (0: of all runs) that has not left: one
+ * whose lock is free, or that was here before the last boot, is dead: its
+ * leftover children are ended, its shards become ready again. One whose
+ * lease ran out while its lock is held is frozen: it is killed first (pid and
+ * start time must agree) and then treated the same. *lost counts shards that
+ * had been started. Workers that are alive are left alone. */
+enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
+    const struct retry_policy *policy, int64_t *lost, struct error *e) MUST_USE;
+
+/* For a run whose lock is held: kills holders whose lease is over. True if one
+ * was killed, so that the lock will be free in a moment. */
+bool sweep_end_frozen(struct ledger *l, int64_t run, struct error *e);
+
+#endif

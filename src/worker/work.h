@@ -1,0 +1,190 @@
+/* What the files of this room share. Private to src/worker. */
+#ifndef EBB_WORKER_WORK_H
+#define EBB_WORKER_WORK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <uv.h>
+
+#include "model/template.h"
+#include "store/store.h"
+#include "worker/committer.h"
+#include "worker/guardian.h"
+#include "worker/name.h"
+#include "worker/worker.h"
+
+struct work;
+struct pump;
+struct publisher;
+struct planner;
+
+struct worker_body {
+	struct state *state;
+	char token[SLOTS_TOKEN_SIZE];
+	int lock_fd;
+	char *dir;                /* workers/<token> */
+	struct slots *slots;
+	struct guardian *guardian;
+};
+
+/* One try of a shard, from claim to its last word. Lives on the loop's thread
+ * but for the times when a pool thread (wrap) or the publisher has it. */
+struct attempt {
+	struct op op;             /* first: the ledger operation under way */
+	struct work *w;
+	struct attempt *next;     /* in the list that it is in */
+	struct attempt *all_next; /* among all attempts, for the end */
+	struct attempt *all_prev;
+	struct ledger_shard shard;
+	uint64_t id;              /* at the guardian */
+	char *private_path;       /* stdout goes there; NULL: spool */
+	struct pump *pump;
+	struct guardian_end end;
+	struct ledger_attempt rec;
+	bool stopped;             /* ebb asked it to stop */
+	bool no_retry;
+	bool recovered;           /* accepted by an earlier worker: only publish it */
+	bool input_changed;
+	struct file_version after;
+	struct ledger_file file;  /* n_files of it */
+	size_t n_files;
+	struct store_sum previous;/* what was published under the final name last */
+	bool has_previous;
+	enum status step;         /* of the publisher's current step */
+	struct error step_error;
+	struct shard now;         /* the row after an end */
+	uv_work_t job;
+};
+
+struct attempt_list {
+	struct attempt *first;
+	struct attempt *last;
+	size_t n;
+};
+
+void attempt_push(struct attempt_list *l, struct attempt *a);
+struct attempt *attempt_pop(struct attempt_list *l);
+/* On the loop's thread: a new one in w->all, with *take_shard moved into it;
+ * free takes it out again. */
+struct attempt *attempt_create(struct work *w, struct ledger_shard *take_shard) MUST_USE;
+void attempt_free(struct attempt *a);
+
+enum { INFLIGHT_MAX = 1024 };
+
+struct work {
+	const struct worker_options *opt;
+	const struct spec *spec;
+	struct worker_body *body;
+	struct ledger_worker me;
+	int64_t stage;
+	struct store *store;
+	struct committer *committer;
+	struct publisher *publisher;
+	struct planner *planner;
+	struct template **words;  /* of the command */
+	struct template *out;
+	bool append_item;         /* the command names no item: put it last */
+	char *program;            /* looked up in PATH */
+	bool uses_slot;           /* {%}: start only what has a lane */
+	FILE *joblog;
+
+	uv_loop_t loop;
+	uv_poll_t guardian_poll;
+	uv_async_t wake;
+	uv_timer_t tick;          /* progress, drains, other workers */
+	uv_timer_t claim_timer;   /* when a delayed shard may be claimed */
+	uv_signal_t sig[3];
+
+	struct attempt_list ready;/* claimed, not yet sent to the guardian */
+	struct attempt *inflight[INFLIGHT_MAX]; /* by id % INFLIGHT_MAX */
+	uint64_t next_id;
+	size_t sent;              /* at the guardian: waiting or running */
+	struct attempt *all;      /* every attempt that is not freed yet */
+	size_t open;              /* their number */
+	bool claiming;            /* a claim is under way */
+	bool alone;               /* a shard that must run alone is running */
+	int64_t avg_run_us;       /* moving average of attempts' times */
+	int64_t claim_at_boot_ms; /* no ready shard before; 0: ask at once */
+	bool nothing_ready;       /* the last claim found nothing at all */
+	bool looking;             /* a look at the stage is under way */
+	bool finishing;           /* the end has been reached: sealing */
+
+	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
+	int64_t stop_boot_ms;     /* when the drain began */
+	bool term_sent;
+	bool kill_sent;
+	int64_t started_boot_ms;
+	struct ledger_stage last; /* newest look at the stage */
+	int64_t now_failed;       /* seen by this worker */
+	int64_t now_done;
+	int64_t last_line_ms;
+	int64_t last_look_ms;
+	int64_t seen_below;       /* how far the plan was at the last step */
+	bool start_said;
+	bool closing;             /* the loop only waits for pool threads now */
+	int64_t oom_kills;        /* of this machine, at the last look */
+	bool success_seen;        /* some attempt of this stage was done, ever */
+	struct worker_result *result;
+};
+
+/* launch.c: from a claimed shard to a request at the guardian. */
+enum status launch_prepare(struct work *w, struct error *e) MUST_USE;
+void launch_release(struct work *w);
+/* Sends the attempt. On an error nothing was started and `a->rec` says why. */
+enum status launch_attempt(struct work *w, struct attempt *a, struct error *e) MUST_USE;
+/* The argument vector for an item, for --dry-run; *out is one line. */
+enum status launch_show(struct work *w, const struct ledger_shard *s, struct buf *out,
+    struct error *e) MUST_USE;
+
+/* pump.c: feeds a byte range of a file to a child's stdin. */
+enum status pump_start(const struct ledger_shard *s, struct pump **out, int *read_fd,
+    struct error *e) MUST_USE;
+/* After the child has ended. ST_CORRUPT: the file changed or was cut short
+ * under way. NULL is ST_OK. */
+enum status pump_finish(struct pump *p, struct error *e) MUST_USE;
+/* The same, whatever came of it. */
+void pump_drop(struct pump *p);
+
+/* wrap.c: everything between a child's end and the ledger, on a pool thread. */
+void wrap_classify(struct attempt *a);
+/* True if there is work for wrap_run; false: straight to the ledger. */
+bool wrap_needed(const struct attempt *a);
+void wrap_run(struct attempt *a);
+
+/* publish.c */
+enum status publisher_start(struct work *w, struct error *e) MUST_USE;
+/* Hands over a sealed attempt; publish_done is called for it on the loop. */
+void publisher_give(struct publisher *p, struct attempt *a);
+/* On the loop's thread: what has been published (or refused) since. */
+struct attempt_list publisher_take(struct publisher *p);
+/* No more will come in order: deliver what -k still holds back. */
+void publisher_stop(struct publisher *p); /* NULL is fine; waits */
+/* ST_OK while stdout can be written. */
+enum status publisher_health(struct publisher *p, struct error *e) MUST_USE;
+
+/* deliver.c: one shard's output to ebb's stdout. */
+enum status deliver_output(const char *path, const struct ledger_shard *s, bool tag,
+    struct error *e) MUST_USE;
+
+/* plan.c */
+enum status planner_start(struct work *w, struct error *e) MUST_USE;
+void planner_stop(struct planner *p); /* NULL is fine */
+/* Ordinals under it may be claimed. */
+int64_t planner_below(const struct planner *p);
+bool planner_done(const struct planner *p, enum status *st, struct error *e);
+/* True while it waits for a slow producer of the list. */
+bool planner_reading(const struct planner *p);
+
+/* seal.c: on the ledger's thread of a stopped committer. */
+enum status seal_stage(struct work *w, struct ledger *l, char **manifest, struct error *e) MUST_USE;
+
+/* joblog.c: GNU parallel's format. */
+enum status joblog_open(struct work *w, struct error *e) MUST_USE;
+void joblog_write(struct work *w, const struct attempt *a);
+
+/* progress.c */
+void progress_start(struct work *w);
+void progress_update(struct work *w, bool force);
+
+#endif

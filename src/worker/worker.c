@@ -1,0 +1,258 @@
+#include "worker/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "worker/loop.h"
+#include "worker/procs.h"
+#include "worker/sweep.h"
+
+enum { TICK_MS = 100 };
+
+void worker_result_free(struct worker_result *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->n_failures; i++)
+		free(r->failures[i].name);
+	free(r->failures);
+	free(r->manifest);
+	memset(r, 0, sizeof(*r));
+}
+
+static void on_wake(uv_async_t *h)
+{
+	loop_step(h->data);
+}
+
+static void wake(void *arg)
+{
+	struct work *w = arg;
+
+	(void)uv_async_send(&w->wake);
+}
+
+static void on_guardian(uv_poll_t *h, int status, int events)
+{
+	(void)status;
+	(void)events;
+	loop_receive(h->data);
+	loop_step(h->data);
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	loop_tick(t->data);
+}
+
+static void on_signal(uv_signal_t *h, int sig)
+{
+	loop_signal(h->data, sig);
+}
+
+static enum status add_me(struct work *w, struct ledger *l, struct error *e)
+{
+	struct ledger_worker *me = &w->me;
+	struct proc_stat self;
+	enum status st;
+
+	memset(me, 0, sizeof(*me));
+	(void)snprintf(me->name, sizeof(me->name), "%s", w->body->token);
+	me->run = w->opt->run.id;
+	me->pid = (int32_t)getpid();
+	me->start_ticks = proc_stat_read(me->pid, &self) ? (uint64_t)self.start_boot_ns : 0;
+	me->lease_until_boot_ms = sys_boot_ns() / 1000000 + w->opt->lease_ms;
+	st = sys_boot_id(me->boot_id, e);
+	return st == ST_OK ? ledger_worker_add(l, me, e) : st;
+}
+
+static enum status open_store(struct work *w, struct error *e)
+{
+	struct buf dir = {0};
+	enum status st = state_mkdir(w->opt->state, &dir, e, "runs/%s/private",
+	    w->opt->run.name);
+
+	if (st == ST_OK)
+		st = store_open("file:", dir.data, &w->store, e);
+	buf_free(&dir);
+	return st;
+}
+
+/* Everything that can say no before a thread is started. */
+static enum status prepare(struct work *w, struct ledger *l, struct error *e)
+{
+	int64_t lost;
+	enum status st = launch_prepare(w, e);
+
+	if (st == ST_OK)
+		st = open_store(w, e);
+	if (st == ST_OK)
+		st = add_me(w, l, e);
+	if (st == ST_OK)
+		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id, &w->spec->retry,
+		    &lost, e);
+	if (st == ST_OK)
+		st = ledger_stage_get(l, w->stage, &w->last, e);
+	if (st != ST_OK)
+		return st;
+	w->result->before = w->last;
+	w->success_seen = w->last.ended[CAUSE_DONE] > 0;
+	return joblog_open(w, e);
+}
+
+static void open_loop(struct work *w)
+{
+	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP};
+	size_t i;
+
+	/* libuv reads it when the pool is first used; the guardian, whose
+	 * environment the children get, was forked before. */
+	(void)setenv("UV_THREADPOOL_SIZE", "8", 1);
+	(void)uv_loop_init(&w->loop);
+	(void)uv_async_init(&w->loop, &w->wake, on_wake);
+	(void)uv_timer_init(&w->loop, &w->tick);
+	(void)uv_timer_init(&w->loop, &w->claim_timer);
+	(void)uv_poll_init(&w->loop, &w->guardian_poll, guardian_fd(w->body->guardian));
+	w->wake.data = w;
+	w->tick.data = w;
+	w->claim_timer.data = w;
+	w->guardian_poll.data = w;
+	for (i = 0; i < 3; i++) {
+		(void)uv_signal_init(&w->loop, &w->sig[i]);
+		w->sig[i].data = w;
+		(void)uv_signal_start(&w->sig[i], on_signal, sigs[i]);
+	}
+	(void)uv_poll_start(&w->guardian_poll, UV_READABLE, on_guardian);
+	(void)uv_timer_start(&w->tick, on_tick, TICK_MS, TICK_MS);
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(h))
+		uv_close(h, NULL);
+}
+
+static void close_loop(struct work *w)
+{
+	uv_walk(&w->loop, close_handle, NULL);
+	(void)uv_run(&w->loop, UV_RUN_DEFAULT);
+	(void)uv_loop_close(&w->loop);
+}
+
+static enum status start_threads(struct work *w, struct ledger *l, struct error *e)
+{
+	struct committer_options co = {.ledger = l, .worker = w->me.id,
+	    .lease_ms = w->opt->lease_ms, .slots = w->body->slots, .wake = wake, .arg = w};
+	enum status st = committer_start(&co, &w->committer, e);
+
+	if (st == ST_OK)
+		st = publisher_start(w, e);
+	if (st == ST_OK && w->opt->input.plan)
+		st = planner_start(w, e);
+	return st;
+}
+
+/* In this order: who gives work ends before who takes it. */
+static void stop_threads(struct work *w)
+{
+	/* The planner may be waiting for the committer, which must answer. */
+	planner_stop(w->planner);
+	w->planner = NULL;
+	publisher_stop(w->publisher);
+	w->publisher = NULL;
+	if (w->committer != NULL) {
+		committer_stop(w->committer);
+		committer_dispatch(w->committer);
+		committer_destroy(w->committer);
+		w->committer = NULL;
+	}
+}
+
+static void finish(struct work *w, struct ledger *l)
+{
+	struct worker_result *r = w->result;
+	struct error e;
+	int64_t lost;
+	enum status st;
+
+	st = ledger_stage_get(l, w->stage, &r->after, &e);
+	w->last = r->after;
+	if (st == ST_OK && !w->start_said && !r->plan_failed && w->opt->progress)
+		progress_start(w);
+	if (st == ST_OK && r->after.plan_complete && !r->plan_failed &&
+	    r->after.count[SHARD_PUBLISHED] == r->after.planned) {
+		st = seal_stage(w, l, &r->manifest, &e);
+		r->sealed = st == ST_OK;
+	}
+	if (st == ST_OK || st == ST_BUSY)
+		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED, &w->spec->retry, NULL,
+		    NULL, &lost, &e);
+	if (st != ST_OK && r->fatal == ST_OK) {
+		r->fatal = st;
+		r->fatal_error = e;
+	}
+}
+
+static void release(struct work *w)
+{
+	while (w->all != NULL) {
+		pump_drop(w->all->pump);
+		attempt_free(w->all);
+	}
+	if (w->joblog != NULL && fclose(w->joblog) != 0)
+		log_line(LOG_WARN, "the job log %s is not complete", w->opt->joblog);
+	launch_release(w);
+	store_close(w->store);
+}
+
+enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
+    const struct worker_options *opt, struct worker_result *result, struct error *e)
+{
+	struct work *w = mem_zero(sizeof(*w));
+	enum status st;
+
+	memset(result, 0, sizeof(*result));
+	result->failures = mem_zero(WORKER_FAILURES_KEPT * sizeof(*result->failures));
+	if (w == NULL || result->failures == NULL) {
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+		goto out;
+	}
+	w->opt = opt;
+	w->spec = opt->spec;
+	w->body = body;
+	w->stage = opt->run.stage;
+	w->result = result;
+	w->next_id = 1;
+	w->started_boot_ms = w->last_line_ms = w->last_look_ms = sys_boot_ns() / 1000000;
+	st = prepare(w, take_ledger, e);
+	if (st == ST_OK) {
+		open_loop(w);
+		st = start_threads(w, take_ledger, e);
+		if (st == ST_OK) {
+			loop_recover(w);
+			loop_step(w);
+			(void)uv_run(&w->loop, UV_RUN_DEFAULT);
+		}
+		w->closing = true;
+		/* Nobody may write to the ledger's view of a shard from here on. */
+		guardian_stop(body->guardian);
+		body->guardian = NULL;
+		stop_threads(w);
+		close_loop(w);
+		log_progress("");
+		if (st == ST_OK)
+			finish(w, take_ledger);
+	}
+	result->wall_ms = sys_boot_ns() / 1000000 - w->started_boot_ms;
+	release(w);
+out:
+	free(w);
+	ledger_close(take_ledger);
+	return st;
+}

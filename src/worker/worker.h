@@ -1,0 +1,103 @@
+/* A worker: claims shards of one run into its slots, runs the command on each,
+ * and takes what comes out from claim to publish. `ebb map` is one worker
+ * with a planner beside it.
+ *
+ * Threads: the loop (libuv, this file's caller), which never blocks; the
+ * committer, alone with the ledger; the planner, reading the list; the
+ * publisher, giving outputs their names; and libuv's pool for hashing and
+ * fsync. Memory does not grow with the number of shards. */
+#ifndef EBB_WORKER_WORKER_H
+#define EBB_WORKER_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "ledger/ledger.h"
+#include "model/spec.h"
+#include "shard/list.h"
+#include "worker/state.h"
+
+/* When to stop early: after so many (or such a share of) failures, successes
+ * or ends. */
+struct halt_rule {
+	enum { HALT_NEVER, HALT_SOON, HALT_NOW } when;
+	enum { HALT_ON_FAIL, HALT_ON_SUCCESS, HALT_ON_DONE } what;
+	int64_t count;   /* 0: use percent */
+	int percent;
+};
+
+struct worker_input {
+	bool plan;                       /* false: the plan is made, or another's */
+	const struct list_source *sources;
+	size_t n_sources;
+	struct list_options list;
+	const uint8_t *fingerprint;      /* HASH_SIZE bytes */
+	int64_t carry_from;              /* stage to take done items from, or 0 */
+};
+
+struct worker_options {
+	struct state *state;             /* borrowed */
+	const char *run_key_lock;        /* name of the run's lock, held by the caller */
+	int run_lock_fd;                 /* -1: this worker joins a run of another */
+	const struct spec *spec;         /* borrowed */
+	struct ledger_run run;           /* borrowed */
+	struct worker_input input;
+	int slots;
+	int64_t lease_ms;
+	int64_t grace_ms;                /* from the first INT or TERM to the end */
+	struct halt_rule halt;
+	const char *joblog;              /* path, or NULL */
+	bool show_stderr;                /* pass the tasks' stderr on */
+	bool progress;
+	int64_t log_cap_bytes;           /* of one attempt's stderr */
+};
+
+/* A worker's own things, made before any thread or database is there: its
+ * name, lock, slot table, spool folder and guardian. */
+struct worker_body;
+
+enum status worker_body_create(struct state *state, const int *keep_fds, int n_keep_fds,
+    int slots, int64_t log_cap_bytes, struct worker_body **out, struct error *e) MUST_USE;
+/* Ends the guardian and removes lock, table and folder. NULL is fine. */
+void worker_body_destroy(struct worker_body *b);
+
+struct worker_failure {
+	char *name;                      /* as people see the shard */
+	enum cause cause;
+	int exit_code;
+	int exit_signal;
+	int count;                       /* attempts that ended so */
+	int limit;
+	char note[256];
+};
+
+enum { WORKER_FAILURES_KEPT = 20 };
+
+struct worker_result {
+	bool sealed;                     /* all done, manifest written */
+	bool interrupted;                /* by INT (else by TERM or HUP, if drained) */
+	bool drained;
+	bool halted;
+	bool plan_failed;                /* plan_error says why */
+	struct error plan_error;
+	enum status fatal;               /* ledger or store gone, lease lost, ... */
+	struct error fatal_error;
+	struct ledger_stage before;      /* when this worker began */
+	struct ledger_stage after;
+	int64_t wall_ms;
+	int64_t retried;                 /* failed shards given a new budget */
+	char *manifest;                  /* path, when sealed */
+	struct worker_failure *failures; /* the first WORKER_FAILURES_KEPT */
+	size_t n_failures;
+};
+
+void worker_result_free(struct worker_result *r);
+
+/* Works until the run is finished or it is told to stop. Takes over the ledger
+ * handle (closes it). Returns an error only when it could not begin; what
+ * happened later is in *result. */
+enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
+    const struct worker_options *opt, struct worker_result *result, struct error *e) MUST_USE;
+
+#endif

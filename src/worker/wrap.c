@@ -1,0 +1,334 @@
+/* Between a child's end and the ledger: what its end means, its stderr's place
+ * in the log, and its output's bytes made durable and summed up. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "worker/work.h"
+
+void attempt_push(struct attempt_list *l, struct attempt *a)
+{
+	a->next = NULL;
+	if (l->last == NULL)
+		l->first = a;
+	else
+		l->last->next = a;
+	l->last = a;
+	l->n++;
+}
+
+struct attempt *attempt_pop(struct attempt_list *l)
+{
+	struct attempt *a = l->first;
+
+	if (a == NULL)
+		return NULL;
+	l->first = a->next;
+	if (l->first == NULL)
+		l->last = NULL;
+	l->n--;
+	a->next = NULL;
+	return a;
+}
+
+struct attempt *attempt_create(struct work *w, struct ledger_shard *take_shard)
+{
+	struct attempt *a = mem_zero(sizeof(*a));
+
+	if (a == NULL)
+		return NULL;
+	a->w = w;
+	a->shard = *take_shard;
+	memset(take_shard, 0, sizeof(*take_shard));
+	a->all_next = w->all;
+	if (w->all != NULL)
+		w->all->all_prev = a;
+	w->all = a;
+	w->open++;
+	return a;
+}
+
+void attempt_free(struct attempt *a)
+{
+	if (a->all_prev != NULL)
+		a->all_prev->all_next = a->all_next;
+	else
+		a->w->all = a->all_next;
+	if (a->all_next != NULL)
+		a->all_next->all_prev = a->all_prev;
+	a->w->open--;
+	ledger_shard_free(&a->shard);
+	free(a->private_path);
+	free(a->file.private_path);
+	free(a->file.final_path);
+	free(a);
+}
+
+/* The kernel's count of out-of-memory kills since boot. */
+static int64_t oom_kills(void)
+{
+	struct buf b = {0};
+	int64_t n = 0;
+	char *p;
+
+	if (file_read("/proc/vmstat", 1 << 16, &b, NULL) == ST_OK) {
+		p = strstr(b.data, "\noom_kill ");
+		if (p != NULL)
+			n = strtoll(p + strlen("\noom_kill "), NULL, 10);
+	}
+	buf_free(&b);
+	return n;
+}
+
+static bool killed_for_memory(struct work *w)
+{
+	int64_t n = oom_kills();
+	bool more = n > w->oom_kills;
+
+	w->oom_kills = n;
+	return more;
+}
+
+static void classify_start_failure(struct attempt *a)
+{
+	struct error e;
+
+	(void)error_os(&e, a->end.os_errno, "%s",
+	    a->end.fate == GUARDIAN_EXEC_FAILED ? "the command could not be run"
+	                                        : "the command could not be started");
+	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e.text);
+	a->rec.cause = CAUSE_INFRASTRUCTURE;
+	if (a->end.fate == GUARDIAN_EXEC_FAILED && !a->w->success_seen)
+		a->no_retry = true;
+	if (a->end.os_errno == E2BIG) {
+		a->rec.cause = CAUSE_FAILED;
+		a->no_retry = true;
+	}
+}
+
+void wrap_classify(struct attempt *a)
+{
+	const struct guardian_end *end = &a->end;
+	struct ledger_attempt *r = &a->rec;
+
+	r->slot = end->lane + 1;
+	r->exit_code = end->exit_code;
+	r->exit_signal = end->exit_signal;
+	r->run_ms = (end->ended_boot_ns - end->started_boot_ns) / 1000000;
+	r->started_wall_ms = (sys_wall_ns() - (sys_boot_ns() - end->started_boot_ns)) / 1000000;
+	r->cpu_ms = end->cpu_us / 1000;
+	r->max_rss_kib = end->max_rss_kib;
+	r->out_bytes = end->out_bytes;
+	r->err_bytes = end->err_bytes;
+	if (end->fate != GUARDIAN_EXITED) {
+		classify_start_failure(a);
+	} else if (end->fenced) {
+		r->cause = CAUSE_LOST;
+	} else if (end->timed_out) {
+		r->cause = CAUSE_TIMED_OUT;
+	} else if (a->stopped) {
+		r->cause = CAUSE_INTERRUPTED;
+	} else if (end->exit_code == 0) {
+		r->cause = CAUSE_DONE;
+	} else if (end->exit_code == 126 || end->exit_code == 127) {
+		r->cause = CAUSE_INFRASTRUCTURE;
+		a->no_retry = !a->w->success_seen;
+	} else if (end->exit_signal == SIGKILL && killed_for_memory(a->w)) {
+		r->cause = CAUSE_OUT_OF_MEMORY;
+	} else {
+		r->cause = CAUSE_FAILED;
+	}
+}
+
+bool wrap_needed(const struct attempt *a)
+{
+	return a->pump != NULL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
+	    a->shard.final != NULL || a->rec.cause == CAUSE_FAILED;
+}
+
+/* The last line that says something, for the summary. */
+static void note_last_line(struct attempt *a, const char *data, size_t len)
+{
+	size_t end = len;
+	size_t start;
+	struct buf shown = {0};
+
+	while (end > 0 && (data[end - 1] == '\n' || data[end - 1] == '\r' || data[end - 1] == ' '))
+		end--;
+	start = end;
+	while (start > 0 && data[start - 1] != '\n' && end - start < 200)
+		start--;
+	str_display(&shown, data + start, end - start, sizeof(a->rec.note) - 8);
+	if (!shown.failed && shown.len > 0)
+		(void)snprintf(a->rec.note, sizeof(a->rec.note), "%s", shown.data);
+	buf_free(&shown);
+}
+
+static void spool_path(const struct attempt *a, const char *suffix, struct buf *out)
+{
+	buf_printf(out, "%s/spool/%llu.%s", a->w->body->dir, (unsigned long long)a->id, suffix);
+}
+
+/* runs/<run>/logs/<row>/<epoch>.err */
+static enum status log_path(const struct attempt *a, struct buf *out, struct error *e)
+{
+	enum status st = state_mkdir(a->w->opt->state, out, e, "runs/%s/logs/%lld",
+	    a->w->opt->run.name, (long long)a->shard.row);
+
+	if (st == ST_OK) {
+		buf_printf(out, "/%lld.err", (long long)a->shard.s.epoch);
+		st = buf_check(out, e);
+	}
+	return st;
+}
+
+static void show_log(struct attempt *a, const char *path)
+{
+	enum { CHUNK = 65536 };
+	char *chunk = sys_alloc(CHUNK);
+	int fd = chunk == NULL ? -1 : sys_open(path, O_RDONLY, 0);
+	ssize_t n;
+
+	while (fd != -1 && (n = sys_read(fd, chunk, CHUNK)) > 0) {
+		if (a->w->opt->show_stderr && !log_is_json())
+			log_raw(chunk, (size_t)n);
+		note_last_line(a, chunk, (size_t)n);
+	}
+	if (fd != -1)
+		(void)sys_close(fd);
+	free(chunk);
+}
+
+/* A log that cannot be kept is said so and costs nothing else. */
+static void keep_stderr(struct attempt *a)
+{
+	struct buf from = {0};
+	struct buf to = {0};
+	struct error e;
+
+	spool_path(a, "err", &from);
+	if (from.failed)
+		return;
+	show_log(a, from.data);
+	if (log_path(a, &to, &e) != ST_OK || sys_rename(from.data, to.data) == -1) {
+		log_line(LOG_WARN, "the log of %s could not be kept", a->shard.item);
+		(void)!sys_unlink(from.data);
+	}
+	buf_free(&from);
+	buf_free(&to);
+}
+
+/* Output that was spooled gets its private name. */
+static enum status adopt_spool(struct attempt *a, struct error *e)
+{
+	struct buf from = {0};
+	enum status st;
+
+	spool_path(a, "out", &from);
+	st = buf_check(&from, e);
+	if (st == ST_OK && sys_rename(from.data, a->private_path) == -1)
+		st = error_os(e, errno, "cannot rename %s to %s", from.data, a->private_path);
+	buf_free(&from);
+	return st;
+}
+
+static void drop_output(struct attempt *a)
+{
+	struct buf from = {0};
+	struct error e;
+
+	if (a->shard.final != NULL) {
+		if (store_discard(a->w->store, a->private_path, &e) != ST_OK)
+			log_line(LOG_WARN, "%s", e.text);
+	} else if (a->end.out_bytes > 0) {
+		spool_path(a, "out", &from);
+		if (!from.failed)
+			(void)!sys_unlink(from.data);
+		buf_free(&from);
+	}
+}
+
+static enum status seal_output(struct attempt *a, struct error *e)
+{
+	const char *final = a->shard.final == NULL ? "" : a->shard.final;
+	struct store_sum sum;
+	enum status st = ST_OK;
+
+	if (a->shard.final == NULL && a->end.out_bytes == 0)
+		return ST_OK;
+	if (a->shard.final == NULL)
+		st = adopt_spool(a, e);
+	if (st == ST_OK)
+		st = store_seal(a->w->store, a->private_path, &sum, e);
+	if (st != ST_OK)
+		return st;
+	a->file.private_path = mem_dup(a->private_path, strlen(a->private_path));
+	a->file.final_path = mem_dup(final, strlen(final));
+	if (a->file.private_path == NULL || a->file.final_path == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	a->file.size = sum.size;
+	memcpy(a->file.hash, sum.hash, HASH_SIZE);
+	a->n_files = 1;
+	return ST_OK;
+}
+
+/* A full disk makes programs fail in their own words; the file systems are
+ * asked instead. */
+static void find_full_disk(struct attempt *a)
+{
+	const char *tmp = getenv("TMPDIR");
+	const char *places[] = {
+		".", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", state_dir(a->w->opt->state),
+		a->shard.final == NULL ? "." : a->shard.final,
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (!file_has_room(places[i])) {
+			a->rec.cause = CAUSE_INFRASTRUCTURE;
+			(void)snprintf(a->rec.note, sizeof(a->rec.note),
+			    "disk full: no room on the file system of %.200s", places[i]);
+			return;
+		}
+	}
+}
+
+static void fail_infrastructure(struct attempt *a, const struct error *e)
+{
+	a->rec.cause = CAUSE_INFRASTRUCTURE;
+	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
+}
+
+void wrap_run(struct attempt *a)
+{
+	struct error e;
+	bool checked = a->pump != NULL || a->shard.final != NULL;
+	enum status st = pump_finish(a->pump, &e);
+
+	a->pump = NULL;
+	if (a->end.err_bytes > 0)
+		keep_stderr(a);
+	if (a->rec.cause == CAUSE_DONE && st != ST_OK)
+		fail_infrastructure(a, &e);
+	a->after = a->shard.item_len < 4096 ? file_version_of(a->shard.item) : a->shard.version;
+	if (a->rec.cause == CAUSE_DONE && checked && a->shard.version.exists &&
+	    !file_version_equal(&a->after, &a->shard.version)) {
+		a->input_changed = true;
+		a->rec.cause = CAUSE_SUPERSEDED;
+		(void)snprintf(a->rec.note, sizeof(a->rec.note),
+		    "the input changed while it was worked on");
+	}
+	if (a->rec.cause == CAUSE_DONE && seal_output(a, &e) != ST_OK)
+		fail_infrastructure(a, &e);
+	if (a->rec.cause == CAUSE_FAILED)
+		find_full_disk(a);
+	if (a->rec.cause != CAUSE_DONE)
+		drop_output(a);
+}

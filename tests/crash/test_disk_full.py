@@ -1,0 +1,225 @@
+"""A full disk and a folder that cannot be written, for each place that ebb
+writes to: clear words, nothing lost, and the same line finishes afterwards."""
+
+import ctypes
+import os
+import subprocess
+
+import pytest
+from ebbtest import (UNFINISHED, Workload, ebb_bin, shard_causes, shards, wait_until)
+
+CLONE_NEWNS = 0x00020000
+ITEMS = 6
+
+
+@pytest.fixture(scope="module")
+def mounts():
+    """Mounts made from now on are seen by this process and its children only,
+    and are gone with it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) != 0:
+        pytest.skip("NOT TRIED: a full disk needs root, to mount a small tmpfs")
+    if subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode != 0:
+        pytest.skip("NOT TRIED: a full disk needs a mount namespace")
+
+
+def mount(*args):
+    subprocess.run(["mount", *map(str, args)], check=True)
+
+
+class Disk:
+    """A tmpfs of some KiB in the box's working folder."""
+
+    def __init__(self, box, name, kib):
+        self.path = box.root / name
+        self.path.mkdir()
+        mount("-t", "tmpfs", "-o", "size=%dk,mode=0777" % kib, "ebbtest", self.path)
+
+    def remount(self, how):
+        mount("-o", "remount," + how, self.path)
+
+    def make_room(self):
+        self.remount("size=64m")
+
+    def unmount(self):
+        subprocess.run(["umount", "-l", str(self.path)], check=True)
+
+
+@pytest.fixture
+def disk(mounts, box):
+    made = []
+
+    def make(name, kib):
+        made.append(Disk(box, name, kib))
+        return made[-1]
+    yield make
+    box.end_all()
+    for one in made:
+        one.unmount()
+
+
+def check_ended(r):
+    """It may have waited for room and finished, else it says what is full."""
+    r.check_words()
+    assert r.code in UNFINISHED | {0, 2}, (r.code, r.err)
+    if r.code not in (0, 75):
+        assert "space" in r.err or "full" in r.err, r.err
+
+
+def run_until_full_then_finish(work, disks):
+    """Up to 3 s with a full disk, then room is made; the same line until it is
+    done."""
+    run = work.start()
+    try:
+        run.proc.wait(3)
+    except subprocess.TimeoutExpired:
+        pass
+    for one in disks:
+        one.make_room()
+    r = run.wait(75)
+    check_ended(r)
+    work.box.wait_alone()
+    if r.code != 0:
+        work.finish()
+    work.check()
+    return r
+
+
+@pytest.mark.limit(110)
+@pytest.mark.parametrize("kib", [4, 16, 40, 64, 100, 160, 256, 400])
+def test_full_state(box, disk, kib):
+    small = disk("state", kib)
+    run_until_full_then_finish(Workload(box, ITEMS, options=["--state", "state/s"]), [small])
+
+
+@pytest.mark.limit(110)
+@pytest.mark.parametrize("kib", [4, 8, 16])
+def test_full_output(box, disk, kib):
+    small = disk("mnt", kib)
+    run_until_full_then_finish(Workload(box, ITEMS, out="mnt/out"), [small])
+
+
+@pytest.mark.limit(110)
+@pytest.mark.parametrize("kib", [64, 128, 256, 400])
+def test_full_state_and_output(box, disk, kib):
+    small = disk("mnt", kib)
+    run_until_full_then_finish(
+        Workload(box, ITEMS, out="mnt/out", options=["--state", "mnt/state"]), [small])
+
+
+@pytest.mark.limit(110)
+def test_full_tmpdir_of_ebb(box, disk):
+    small = disk("tmp", 4)
+    box.env["TMPDIR"] = str(small.path)
+    run_until_full_then_finish(Workload(box, ITEMS), [small])
+
+
+@pytest.mark.limit(110)
+def test_full_disk_in_a_child_is_infrastructure(box, disk):
+    """The command's own scratch files do not fit: no failure of the command."""
+    small = disk("tmp", 128)
+    box.env["TMPDIR"] = str(small.path)
+    box.env["EBBTEST_FILL"] = "512:%s" % small.path
+    work = Workload(box, ITEMS)
+    run = work.start()
+    try:
+        wait_until(lambda: infrastructure(box), 15, "a shard with cause infrastructure")
+        assert not failures(box)
+    finally:
+        small.make_room()
+    r = run.wait(75)
+    r.check_words()
+    if r.code != 0:
+        work.finish(seconds=90)
+    work.check()
+
+
+@pytest.mark.limit(110)
+def test_full_output_in_a_child_is_infrastructure(box, disk):
+    small = disk("mnt", 8)
+    work = Workload(box, ITEMS, out="mnt/out")
+    run = work.start()
+    try:
+        wait_until(lambda: infrastructure(box) or run.poll() is not None, 15,
+                   "a shard with cause infrastructure")
+        assert infrastructure(box)
+        assert not failures(box)
+    finally:
+        small.make_room()
+    r = run.wait(75)
+    r.check_words()
+    if r.code != 0:
+        work.finish(seconds=90)
+    work.check()
+
+
+def infrastructure(box):
+    """Shards with an attempt that ended so."""
+    return [s for s in shards(box) if "infrastructure" in shard_causes(s)]
+
+
+def failures(box):
+    return [s for s in shards(box) if "failed" in shard_causes(s)]
+
+
+# ---- folders that cannot be written ----
+
+def some_done(work):
+    """A run that was killed in the middle."""
+    box = work.box
+    hold = box.top / "hold"
+    hold.touch()
+    run = work.start(EBBTEST_HOLD=hold)
+    wait_until(box.starts, 10, "the first item")
+    run.proc.kill()
+    run.wait(5)
+    box.wait_alone()
+    hold.unlink()
+
+
+@pytest.mark.limit(110)
+@pytest.mark.parametrize("which", ["state", "out", "state of a run half done",
+                                   "out of a run half done"])
+def test_read_only_folder(box, disk, which):
+    place = disk(which.split()[0], 65536)
+    work = Workload(box, ITEMS, out="out/o", options=["--state", "state/s"])
+    if "half done" in which:
+        some_done(work)
+    place.remount("ro")
+    r = work.run(seconds=75)
+    r.check_words()
+    assert r.code in UNFINISHED | {2}, (r.code, r.err)
+    assert "read-only" in r.err.lower(), r.err
+    box.wait_alone()
+    place.remount("rw")
+    work.finish(seconds=90)
+    work.check()
+
+
+@pytest.mark.limit(110)
+def test_state_of_a_read_only_disk_can_be_looked_at(box, disk):
+    place = disk("state", 65536)
+    work = Workload(box, ITEMS, options=["--state", "state/s"])
+    work.finish(ebb_bin())
+    place.remount("ro")
+    r = box.run(["shards", "--json", "--state", "state/s"])
+    r.check_words()
+    assert r.code in (0, 3), r
+    place.remount("rw")
+    work.check()
+
+
+@pytest.mark.limit(110)
+@pytest.mark.parametrize("which", ["state", "out"])
+def test_a_folder_mounted_from_the_same_disk(box, mounts, which):
+    """As containers do it: one file system, but no rename from one mount to
+    the other."""
+    folder = box.root / which
+    folder.mkdir()
+    mount("--bind", folder, folder)
+    try:
+        work = Workload(box, ITEMS, out="out/o", options=["--state", "state/s"])
+        work.finish(ebb_bin())
+        work.check()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,0 +1,86 @@
+"""Every file call and every allocation fails once: ebb says so in a line and
+ends with a documented code, or goes on; the next start finishes."""
+
+import struct
+
+import pytest
+from ebbtest import UNFINISHED, Workload, ebb_bin, fault_bin, once, setting, spread
+
+# How many of the calls (of each kind) are tried; all with EBB_NTH=all.
+TRIED = setting("EBB_NTH", 160)
+PARTS = 6
+ITEMS = 2
+
+
+def small(box):
+    return Workload(box, ITEMS, pause=0)
+
+
+def count_calls(box):
+    path = box.top / "calls"
+    work = small(box)
+    work.finish(fault_bin(), EBB_FAULT_CALLS=path)
+    work.check()
+    return struct.unpack("<3Q", path.read_bytes()[:24])
+
+
+@pytest.fixture
+def calls(fast_box, tmp_path_factory):
+    ebb_bin()
+    fault_bin()
+    return once(tmp_path_factory, "calls", lambda: count_calls(fast_box))
+
+
+def try_one(work, why, **env):
+    """One run with a fault and, if it did not finish, one without."""
+    r = work.run(fault_bin(), 40, **env)
+    try:
+        r.check_words()
+        work.box.wait_alone()
+        assert r.code in UNFINISHED | {0, 2}, r.code
+        if r.code != 0:
+            assert any(line.startswith("ebb: ") for line in r.err.splitlines()), r.err
+            work.finish()
+        work.check()
+    except (AssertionError, pytest.fail.Exception) as e:
+        raise AssertionError("%s: %s\n%s" % (why, e, r.err)) from e
+
+
+def failed_name(path):
+    return path.read_bytes()[24:].rstrip(b"\0").decode(errors="replace")
+
+
+@pytest.mark.limit(115)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_each_file_call_fails_once(tmp_path, box_maker, calls, part, tally):
+    for i, n in enumerate(spread(calls[0], TRIED)[part::PARTS]):
+        errno = ("ENOSPC", "EIO")[(i + part) % 2]
+        box = box_maker(tmp_path / str(n))
+        path = box.top / "calls"
+        try_one(small(box), "call %d of %d, %s" % (n, calls[0], errno),
+                EBB_FAULT_FAIL="%d:%s" % (n, errno), EBB_FAULT_CALLS=path)
+        tally("file calls that failed once", "tried", 1)
+    if part == 0:
+        tally("file calls that failed once", "in one run", calls[0])
+
+
+@pytest.mark.limit(115)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_each_allocation_fails_once(tmp_path, box_maker, calls, part, tally):
+    for n in spread(calls[1], TRIED)[part::PARTS]:
+        box = box_maker(tmp_path / str(n))
+        try_one(small(box), "allocation %d of %d" % (n, calls[1]), EBB_FAULT_ALLOC=n)
+        tally("allocations that failed once", "tried", 1)
+    if part == 0:
+        tally("allocations that failed once", "in one run", calls[1])
+
+
+@pytest.mark.limit(115)
+@pytest.mark.parametrize("errno", ["ENOSPC", "EIO", "EROFS"])
+def test_all_calls_fail_from_one_on(tmp_path, box_maker, calls, errno, tally):
+    """A disk that has gone for good: ebb ends, and says what it was."""
+    for n in spread(calls[0], 12):
+        box = box_maker(tmp_path / str(n))
+        try_one(small(box), "all calls from %d on, %s" % (n, errno),
+                EBB_FAULT_FAIL="%d:%s" % (n, errno), EBB_FAULT_FAIL_EVERY=1)
+        tally("disks gone for good", "tried", 1)
