@@ -561,13 +561,13 @@ void lanes_fence(struct lanes *l)
 		if (l->lane[i].state == LANE_RUNNING)
 			l->lane[i].req->end.fenced = true;
 	lanes_signal_all(l, SIGKILL);
+	orphans_kill_all(l->orphans);
 }
 
 bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 {
 	struct timespec pause = {.tv_nsec = 5 * MS_NS};
 	int64_t until = sys_boot_ns() + limit_ms * MS_NS;
-	struct proc_kids *kids = proc_kids_create();
 	bool none = false;
 	int i;
 
@@ -575,8 +575,7 @@ bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 	while (!none && sys_boot_ns() < until) {
 		pid_t pid;
 
-		if (kids != NULL)
-			(void)orphans_kill_children(kids);
+		orphans_kill_all(l->orphans);
 		do
 			pid = waitpid(-1, NULL, WNOHANG);
 		while (pid > 0);
@@ -584,7 +583,6 @@ bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 		if (!none)
 			(void)ppoll(NULL, 0, &pause, wait_mask);
 	}
-	proc_kids_destroy(kids);
 	for (i = 0; i < l->n; i++)
 		if (l->lane[i].state != LANE_FREE)
 			slot_state(slots_at(l->slots, i), SLOT_ENDED);

@@ -107,19 +107,13 @@ void orphans_kill_tree(int32_t pid)
 	pid_list_free(&tree);
 }
 
-int orphans_kill_children(struct proc_kids *kids)
+void orphans_kill_all(struct orphans *o)
 {
-	struct pid_list list = {0};
-	int n = -1;
 	size_t i;
 
-	if (proc_kids_read(kids, &list)) {
-		for (i = 0; i < list.n; i++)
-			orphans_kill_tree(list.pids[i]);
-		n = (int)list.n;
-	}
-	pid_list_free(&list);
-	return n;
+	(void)!proc_kids_read(o->kids, &o->list); /* as many as there was memory for */
+	for (i = 0; i < o->list.n; i++)
+		kill_tree(o->list.pids[i], NULL, &o->tree);
 }
 
 static const struct killed *find_killed(const struct orphans *o, int32_t pid)

@@ -71,23 +71,24 @@ static enum status write_new(const char *tmp, const char *path, const struct tab
 {
 	size_t size = table_size((int)t->count);
 	int fd = sys_open(tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	struct slots *s = NULL;
 	enum status st;
 
 	if (fd == -1)
 		return error_os(e, errno, "cannot create %s", tmp);
 	st = file_write_all(fd, t, size, tmp, e);
 	if (st == ST_OK)
-		st = map_fd(fd, size, tmp, out, e);
-	if (sys_close(fd) == -1 && st == ST_OK) {
+		st = map_fd(fd, size, tmp, &s, e);
+	if (sys_close(fd) == -1 && st == ST_OK)
 		st = error_os(e, errno, "cannot close %s", tmp);
-		slots_close(*out);
-	}
-	if (st == ST_OK && sys_rename(tmp, path) == -1) {
+	if (st == ST_OK && sys_rename(tmp, path) == -1)
 		st = error_os(e, errno, "cannot rename %s to %s", tmp, path);
-		slots_close(*out);
+	if (st == ST_OK) {
+		*out = s;
+		return ST_OK;
 	}
-	if (st != ST_OK)
-		(void)!sys_unlink(tmp);
+	slots_close(s);
+	(void)!sys_unlink(tmp);
 	return st;
 }
 
@@ -165,8 +166,9 @@ enum status slots_open(const char *path, struct slots **out, struct error *e)
 	else
 		st = map_fd(fd, (size_t)sb.st_size, path, &s, e);
 	(void)sys_close(fd);
-	if (st == ST_OK)
-		st = check(s, path, e);
+	if (s == NULL)
+		return st;
+	st = check(s, path, e);
 	if (st == ST_OK)
 		*out = s;
 	else

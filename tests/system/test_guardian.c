@@ -1,6 +1,8 @@
 /* The guardian with real processes: what a child gets, and how its end is told. */
 #include "guardian_house.h"
 
+#include <sys/resource.h>
+
 /* ---- what a child is and gets ---- */
 
 static void exits_and_signals(void **state)
@@ -583,6 +585,59 @@ static void no_descriptor_is_left(void **state)
 	assert_int_equal(count_fds("/proc/self/fd"), before);
 }
 
+/* In a process of its own, with few descriptors: requests whose stdin could
+ * not be handed over fail, and the others get their own. */
+static void starve(struct house *h)
+{
+	static const struct rlimit few = {.rlim_cur = 40, .rlim_max = 40};
+	const char *argv[] = {"/bin/sh", "-c", "read x; exit $x", NULL};
+	struct guardian_end end;
+	struct error e;
+	int failed = 0;
+	uint64_t i;
+
+	if (setrlimit(RLIMIT_NOFILE, &few) == -1 || !start(h, 1, NULL, 0) ||
+	    !send_sh(h, 0, "echo $$ > pid; while ! [ -e go ]; do sleep 0.01; done"))
+		_exit(1);
+	for (i = 1; i <= 60; i++) {
+		struct guardian_spawn req = request(i, argv);
+		char text[8];
+		int fds[2];
+
+		(void)snprintf(text, sizeof(text), "%d\n", (int)i);
+		if (pipe2(fds, O_CLOEXEC) == -1 || write(fds[1], text, strlen(text)) == -1)
+			_exit(2);
+		(void)close(fds[1]);
+		req.stdin_fd = fds[0];
+		if (guardian_send(h->g, &req, &e) != ST_OK)
+			_exit(3);
+	}
+	(void)close(open("go", O_WRONLY | O_CREAT, 0600));
+	for (i = 0; i <= 60; i++) {
+		if (!next_end(h, &end))
+			_exit(4);
+		if (end.fate == GUARDIAN_SETUP_FAILED && end.os_errno == EMFILE)
+			failed++;
+		else if (end.fate != GUARDIAN_EXITED || end.exit_code != (int)end.id)
+			_exit(5);
+	}
+	guardian_stop(h->g);
+	_exit(failed > 10 && failed < 55 ? 0 : 6);
+}
+
+static void few_descriptors(void **state)
+{
+	struct house *h = *state;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		starve(h);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void start_failures(void **state)
 {
 	struct house *h = *state;
@@ -624,6 +679,7 @@ int main(void)
 		IN_HOUSE(stderr_is_capped),
 		IN_HOUSE(stderr_at_the_cap),
 		IN_HOUSE(no_descriptor_is_left),
+		IN_HOUSE(few_descriptors),
 		IN_HOUSE(start_failures),
 	};
 
