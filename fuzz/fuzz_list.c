@@ -190,7 +190,7 @@ static void check_product(const char *data, size_t len, struct list_options opt)
 	struct error e;
 	bool end;
 	size_t n_args;
-	size_t i = n;
+	size_t i;
 
 	if (n == 0)
 		return;

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "fuzz.h"
 
-enum { INPUT_MAX = 16 << 20 };
+enum { REPLAY_MAX = 16 << 20 };
 
 static int is_input(const struct dirent *entry)
 {
@@ -22,7 +22,7 @@ static int replay_file(const char *path, const char *name, int number)
 	struct buf data = {0};
 	struct error e;
 
-	if (file_read(path, INPUT_MAX, &data, &e) != ST_OK) {
+	if (file_read(path, REPLAY_MAX, &data, &e) != ST_OK) {
 		(void)printf("not ok %d - %s # %s\n", number, name, e.text);
 		buf_free(&data);
 		return 1;
