@@ -170,7 +170,7 @@ static void drop(struct guardian_process *g, struct request *r, bool fenced)
 	request_list_add(&g->done, r);
 }
 
-static void drop_waiting(struct guardian_process *g, bool fenced)
+static void drop_queue(struct guardian_process *g, bool fenced)
 {
 	struct request *r;
 
@@ -209,7 +209,7 @@ static bool take_requests(struct guardian_process *g)
 			signal_one(g, r->head.id, r->head.sig);
 			break;
 		case WIRE_KILL_ALL:
-			drop_waiting(g, false);
+			drop_queue(g, false);
 			if (r->head.sig > 0)
 				lanes_signal_all(g->lanes, r->head.sig);
 			break;
@@ -298,7 +298,7 @@ static void check_fence(struct guardian_process *g)
 		lanes_fence(g->lanes);
 	}
 	if (g->fence == FENCE_PASSED)
-		drop_waiting(g, true);
+		drop_queue(g, true);
 }
 
 /* When the fence has to be looked at. Something always wakes the guardian a

@@ -263,7 +263,7 @@ static enum spawn_result start_child(struct lanes *l, int i, struct request *r, 
 	return result;
 }
 
-static void refuse(struct lanes *l, struct request *r, enum guardian_fate fate, int os_errno)
+static void lane_refuse(struct lanes *l, struct request *r, enum guardian_fate fate, int os_errno)
 {
 	r->end.started_boot_ns = 0;
 	request_set_end(r, fate, os_errno);
@@ -321,20 +321,20 @@ void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 	int e = r->os_errno;
 
 	if (e != 0) {
-		refuse(l, r, GUARDIAN_SETUP_FAILED, e);
+		lane_refuse(l, r, GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
 	out_path = request_stdout_path(r);
 	e = spool_begin(l->spool, i, out_path, &out, &err);
 	if (e != 0) {
-		refuse(l, r, GUARDIAN_SETUP_FAILED, e);
+		lane_refuse(l, r, GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
 	result = start_child(l, i, r, out, err);
 	if (result != SPAWN_OK) {
 		e = errno;
 		spool_cancel(l->spool, i, out_path);
-		refuse(l, r, result == SPAWN_EXEC_FAILED ? GUARDIAN_EXEC_FAILED
+		lane_refuse(l, r, result == SPAWN_EXEC_FAILED ? GUARDIAN_EXEC_FAILED
 		    : GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
@@ -358,7 +358,7 @@ static void set_free(struct lanes *l, int i)
 		l->trim_ns = INT64_MAX;
 }
 
-static void finish(struct lanes *l, int i, bool clean)
+static void lane_finish(struct lanes *l, int i, bool clean)
 {
 	struct request *r = l->lane[i].req;
 	struct spool_sizes sizes;
@@ -380,7 +380,7 @@ static void finish(struct lanes *l, int i, bool clean)
 
 /* Ends are held back until the group and everything else of the attempt is
  * gone. */
-static void settle(struct lanes *l, int64_t now_ns)
+static void lane_settle(struct lanes *l, int64_t now_ns)
 {
 	int kept = 0;
 	int i;
@@ -396,7 +396,7 @@ static void settle(struct lanes *l, int64_t now_ns)
 		if (left)
 			lane->req->end.leftovers = true;
 		if (clean || now_ns >= lane->act_ns)
-			finish(l, l->ending[i], clean);
+			lane_finish(l, l->ending[i], clean);
 		else
 			l->ending[kept++] = l->ending[i];
 	}
@@ -465,7 +465,7 @@ void lanes_reap(struct lanes *l, int64_t now_ns)
 		any = true;
 	}
 	if (any)
-		settle(l, now_ns);
+		lane_settle(l, now_ns);
 }
 
 /* ---- time ---- */
@@ -512,7 +512,7 @@ void lanes_tick(struct lanes *l, int64_t now_ns)
 	if (now_ns >= l->act_ns)
 		check_timeouts(l, now_ns);
 	if (now_ns >= l->look_ns)
-		settle(l, now_ns);
+		lane_settle(l, now_ns);
 	if (now_ns >= l->trim_ns)
 		trim(l, now_ns);
 }

@@ -164,7 +164,7 @@ static void doom(struct orphans *o, const struct orphan *one)
 
 /* Children cannot change their pid for another's until they are reaped, so
  * what was found out about one stays true. */
-static void look_at(struct orphans *o, struct orphan *one, int64_t now_ns)
+static void identify(struct orphans *o, struct orphan *one, int64_t now_ns)
 {
 	const struct killed *killed = find_killed(o, one->pid);
 	size_t i;
@@ -238,7 +238,7 @@ void orphans_sweep(struct orphans *o, int64_t now_ns)
 		}
 		o->now = p;
 		o->now[o->n] = (struct orphan){.pid = pid};
-		look_at(o, &o->now[o->n], now_ns);
+		identify(o, &o->now[o->n], now_ns);
 		judge(o, &o->now[o->n++], now_ns);
 	}
 }

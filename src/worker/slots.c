@@ -15,7 +15,7 @@
 
 enum { SLOTS_VERSION = 1, BOOT_ID_SIZE = 37 };
 
-static const char magic[8] = {'E', 'B', 'B', 'S', 'L', 'O', 'T', 'S'};
+static const char table_magic[8] = {'E', 'B', 'B', 'S', 'L', 'O', 'T', 'S'};
 
 /* The file: docs/formats-slots.md. */
 struct table {
@@ -111,7 +111,7 @@ enum status slots_create(const char *path, int n, const char token[SLOTS_TOKEN_S
 	t = mem_zero(table_size(n));
 	if (t == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	memcpy(t->magic, magic, sizeof(magic));
+	memcpy(t->magic, table_magic, sizeof(table_magic));
 	t->version = SLOTS_VERSION;
 	t->count = (uint32_t)n;
 	memcpy(t->token, token, SLOTS_TOKEN_SIZE);
@@ -131,11 +131,11 @@ enum status slots_create(const char *path, int n, const char token[SLOTS_TOKEN_S
 	return st;
 }
 
-static enum status check(const struct slots *s, const char *path, struct error *e)
+static enum status table_check(const struct slots *s, const char *path, struct error *e)
 {
 	const struct table *t = s->table;
 
-	if (memcmp(t->magic, magic, sizeof(magic)) != 0)
+	if (memcmp(t->magic, table_magic, sizeof(table_magic)) != 0)
 		return error_set(e, ST_CORRUPT, "%s is not a slot table", path);
 	if (t->version != SLOTS_VERSION)
 		return error_set(e, ST_CONFIG, "%s is a slot table of version %u, this ebb knows "
@@ -168,7 +168,7 @@ enum status slots_open(const char *path, struct slots **out, struct error *e)
 	(void)sys_close(fd);
 	if (s == NULL)
 		return st;
-	st = check(s, path, e);
+	st = table_check(s, path, e);
 	if (st == ST_OK)
 		*out = s;
 	else

@@ -138,7 +138,7 @@ static void stdin_is_handed_over(void **state)
 	assert_int_equal(guardian_send(h->g, &req, &e), ST_OK);
 	assert_int_equal(fcntl(fds[0], F_GETFD), -1);
 	assert_int_equal(write(fds[1], "through the pipe", 16), 16);
-	close(fds[1]);
+	(void)close(fds[1]);
 	assert_true(next_end(h, &end));
 	assert_file(h, "1.out", "through the pipe");
 	/* A reader that is gone is seen by the writer at once: nobody else holds
@@ -152,7 +152,7 @@ static void stdin_is_handed_over(void **state)
 	(void)signal(SIGPIPE, SIG_IGN);
 	assert_int_equal(write(fds[1], "x", 1), -1);
 	assert_int_equal(errno, EPIPE);
-	close(fds[1]);
+	(void)close(fds[1]);
 	(void)signal(SIGPIPE, SIG_DFL);
 	req.stdin_fd = 9999;
 	assert_int_not_equal(guardian_send(h->g, &req, &e), ST_OK);
@@ -265,7 +265,7 @@ static void exec_failures(void **state)
 	end = run_path(h, 4, in_dir(h, "plain"));
 	assert_int_equal(end.fate, GUARDIAN_EXEC_FAILED);
 	assert_int_equal(end.os_errno, ETXTBSY);
-	close(fd);
+	(void)close(fd);
 	assert_int_equal(run_path(h, 5, in_dir(h, "plain")).fate, GUARDIAN_EXITED);
 	write_file(h, "badinterp", "#!/no/such/interpreter\n", 0700);
 	assert_int_equal(run_path(h, 6, in_dir(h, "badinterp")).os_errno, ENOENT);
@@ -580,8 +580,8 @@ static void no_descriptor_is_left(void **state)
 	assert_true(count_fds(path) <= in_guardian);
 	guardian_stop(h->g);
 	h->g = NULL;
-	close(fds[0]);
-	close(fds[1]);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
 	assert_int_equal(count_fds("/proc/self/fd"), before);
 }
 

@@ -185,7 +185,7 @@ static void killed_worker(void **state)
 	worker = fork();
 	if (worker == 0)
 		fake_worker(h, s, pipeline_and_daemon, &lock, 1);
-	close(lock);
+	(void)close(lock);
 	wait_family(h, pids, 5);
 	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
 	/* The lock outlives the worker as long as anybody does. */
@@ -198,7 +198,7 @@ static void killed_worker(void **state)
 	assert_true(UNTIL(flock(other, LOCK_EX | LOCK_NB) == 0, 5000));
 	assert_true(all_gone(pids, 5));
 	assert_true(until_now_ms() - before < 1000);
-	close(other);
+	(void)close(other);
 	munmap(s, sizeof(*s));
 }
 
