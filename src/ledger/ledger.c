@@ -323,6 +323,14 @@ enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch, struc
 	return st == ST_OK ? l->backend->published(l, row, epoch, e) : st;
 }
 
+enum status ledger_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+    struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	return st == ST_OK ? l->backend->refused(l, row, epoch, note, e) : st;
+}
+
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch, struct error *e)
 {
 	enum status st = must_write(l, e);
@@ -450,7 +458,7 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 }
 
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e)
 {
 	enum status st = must_write(l, e);
@@ -459,7 +467,7 @@ enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause
 	*lost = 0;
 	if (st != ST_OK)
 		return st;
-	return l->backend->worker_end(l, worker, cause, policy, started, arg, lost, e);
+	return l->backend->worker_end(l, worker, cause, policy, ran_ms, arg, lost, e);
 }
 
 enum status ledger_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,

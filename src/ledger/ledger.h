@@ -284,6 +284,10 @@ enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch,
 /* Neither private nor final files exist any more: ready under a new epoch. */
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;
+/* Its final name is not ebb's to give: failed for good until it is retried, and
+ * `note` replaces that of its last attempt. The private files are the caller's. */
+enum status ledger_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+    struct error *e) MUST_USE;
 /* The attempt ended otherwise (a->cause, not CAUSE_DONE): counted and judged by
  * shard_step. CAUSE_CHECKPOINTED counts as progress. `now` is the row after it
  * (as it is when ST_FENCED); `delay_ms` was chosen by the caller
@@ -392,12 +396,13 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 /* The worker is dead or fenced (the caller has made sure: its lock is free, or
  * it has been ended): its leased shards end with `cause` (CAUSE_LOST, or
  * CAUSE_INTERRUPTED for a worker that leaves), except that those which
- * `started` says were only claimed are given back (NULL: all had started). Its
+ * `ran_ms` says (-1) were only claimed are given back; else it says how long the
+ * attempt ran, as far as is known (NULL: all had started, 0 ms). Its
  * accepted shards can be taken, its leases by name are released. *lost is how
- * many had started. A worker that is gone is fine. `started` is called within
+ * many had started. A worker that is gone is fine. `ran_ms` is called within
  * the transaction and must not call the ledger. */
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e) MUST_USE;
 
 /* ---- leases by name ("plan", "seal", one each per stage) ----

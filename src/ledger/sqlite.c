@@ -301,6 +301,7 @@ const struct ledger_backend ledger_sqlite = {
 	.claim = sqlite_claim,
 	.accept = sqlite_accept,
 	.published = sqlite_published,
+	.refused = sqlite_refused,
 	.output_gone = sqlite_output_gone,
 	.end = sqlite_end,
 	.give_back = sqlite_give_back,

@@ -319,6 +319,8 @@ enum status sqlite_accept(struct ledger *l, int64_t row, const struct ledger_att
     const struct ledger_file *files, size_t n_files, const struct file_version *after,
     struct error *e);
 enum status sqlite_published(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
+enum status sqlite_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+    struct error *e);
 enum status sqlite_output_gone(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 enum status sqlite_end(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,
@@ -355,7 +357,7 @@ enum status sqlite_worker_renew(struct ledger *l, int64_t worker, int64_t until_
 enum status sqlite_workers(struct ledger *l, int64_t run, struct ledger_worker *out, size_t max,
     size_t *n, struct error *e);
 enum status sqlite_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e);
 /* ST_FENCED when the worker is gone or was never there. */
 enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker,

@@ -6,8 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/file.h"
+#include "base/str.h"
 #include "base/sys.h"
 #include "store/backend.h"
 
@@ -18,10 +20,35 @@ struct place {
 	uint64_t mount;
 };
 
+struct mark {
+	char text[17];
+};
+
 struct file_store {
 	char *private_dir;
+	char mark[17];       /* of private_dir, among all states */
 	struct place private_place;
 };
+
+/* 16 hex digits of a path's hash. */
+static struct mark mark_of(const char *path)
+{
+	struct mark m = {""};
+	struct buf hex = {0};
+	struct hash *h = hash_create();
+	uint8_t sum[HASH_SIZE];
+
+	if (h != NULL) {
+		hash_field(h, path, strlen(path));
+		hash_final(h, sum);
+		str_hex(&hex, sum, 8);
+		if (!hex.failed)
+			memcpy(m.text, hex.data, sizeof(m.text));
+	}
+	hash_destroy(h);
+	buf_free(&hex);
+	return m;
+}
 
 static int place_of(const char *path, struct place *out)
 {
@@ -39,11 +66,20 @@ static bool same_place(const struct place *a, const struct place *b)
 	return a->dev == b->dev && a->mount == b->mount;
 }
 
+static void file_close(void *self)
+{
+	struct file_store *fs = self;
+
+	free(fs->private_dir);
+	free(fs);
+}
+
 static enum status file_open(const char *rest, const char *private_dir, void **self,
     struct error *e)
 {
 	struct file_store *fs;
 	struct place place;
+	char *real;
 
 	if (rest[0] != '\0')
 		return error_set(e, ST_CONFIG, "file: takes no path, names are relative to the "
@@ -56,16 +92,16 @@ static enum status file_open(const char *rest, const char *private_dir, void **s
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
 	fs->private_place = place;
+	real = realpath(private_dir, NULL);
+	if (real != NULL)
+		memcpy(fs->mark, mark_of(real).text, sizeof(fs->mark));
+	free(real);
+	if (fs->mark[0] == '\0') {
+		file_close(fs);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
 	*self = fs;
 	return ST_OK;
-}
-
-static void file_close(void *self)
-{
-	struct file_store *fs = self;
-
-	free(fs->private_dir);
-	free(fs);
 }
 
 /* The nearest folder above `path` that exists. */
@@ -89,6 +125,34 @@ static enum status existing_above(const char *path, struct buf *dir, struct plac
 	}
 }
 
+/* On another file system: a hidden folder whose name is this private folder's
+ * own, so that two states never meet in it, and a link to it, so that what is
+ * left there is found again (store_private_folders). */
+static enum status foreign_folder(struct file_store *fs, struct buf *dir, struct error *e)
+{
+	struct buf link = {0};
+	char *real;
+	enum status st;
+
+	buf_printf(dir, "/.ebb-private.%s", fs->mark);
+	st = buf_check(dir, e);
+	if (st == ST_OK && access(dir->data, F_OK) == 0)
+		return ST_OK;
+	if (st == ST_OK)
+		st = file_mkdirs(dir->data, 0700, e);
+	if (st != ST_OK)
+		return st;
+	real = realpath(dir->data, NULL);
+	buf_printf(&link, "%s/at.%s", fs->private_dir, real == NULL ? "" : mark_of(real).text);
+	st = real == NULL ? error_os(e, errno, "cannot resolve %s", dir->data)
+	    : buf_check(&link, e);
+	if (st == ST_OK && symlink(real, link.data) == -1 && errno != EEXIST)
+		st = error_os(e, errno, "cannot make the link %s", link.data);
+	free(real);
+	buf_free(&link);
+	return st;
+}
+
 static enum status file_private_name(void *self, const char *final, const char *leaf,
     struct buf *out, struct error *e)
 {
@@ -102,10 +166,7 @@ static enum status file_private_name(void *self, const char *final, const char *
 	if (st == ST_OK && same_place(&place, &fs->private_place)) {
 		buf_printf(out, "%s/%s", fs->private_dir, leaf);
 	} else if (st == ST_OK) {
-		buf_str(&dir, "/.ebb-private");
-		st = buf_check(&dir, e);
-		if (st == ST_OK)
-			st = file_mkdirs(dir.data, 0700, e);
+		st = foreign_folder(fs, &dir, e);
 		if (st == ST_OK)
 			buf_printf(out, "%s/%s", dir.data, leaf);
 	}

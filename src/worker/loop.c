@@ -238,7 +238,7 @@ static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 	st = ledger_end(l, a->shard.row, &a->rec, policy, a->no_retry,
 	    retry_delay_ms(policy, a->rec.cause, a->shard.s.count[a->rec.cause] + 1, random),
 	    &a->now, e);
-	if (st == ST_OK && a->input_changed)
+	if (st == ST_OK && a->input_changed && a->now.state == SHARD_READY)
 		st = ledger_input_changed(l, a->shard.row, &a->after, e);
 	return st;
 }
@@ -701,8 +701,14 @@ static void take_published(struct work *w)
 		w->nothing_ready = false;
 		if (a->step == ST_OK) {
 			count_done(w, a);
-		} else if (a->step != ST_FENCED && a->step != ST_NOT_FOUND &&
-		    (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE)) {
+		} else if (a->step == ST_FULL || a->step == ST_TRANSIENT) {
+			log_line(LOG_WARN, "%s; trying again", a->step_error.text);
+		} else if (a->step == ST_EXISTS || a->step == ST_DENIED ||
+		    a->step == ST_PERMANENT || a->step == ST_CONFIG) {
+			a->rec.cause = CAUSE_INFRASTRUCTURE;
+			a->rec.exit_code = -1;
+			(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s",
+			    a->step_error.text);
 			w->now_failed++;
 			keep_failure(w, a);
 			tell_failure(w, a);

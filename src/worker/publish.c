@@ -29,7 +29,6 @@ struct group_op {
 	struct op op;
 	struct attempt **list;
 	size_t n;
-	const struct retry_policy *policy;
 };
 
 static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
@@ -66,6 +65,12 @@ static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
 	return ST_OK;
 }
 
+/* It stays accepted and is taken up again by the loop. */
+static bool worth_another_try(enum status st)
+{
+	return st == ST_FULL || st == ST_TRANSIENT || st == ST_BUSY || st == ST_NO_MEMORY;
+}
+
 /* After the names were given (or not): what the ledger has to know. */
 static enum status exec_published(struct ledger *l, struct op *op, struct error *e)
 {
@@ -80,12 +85,9 @@ static enum status exec_published(struct ledger *l, struct op *op, struct error 
 			st = ledger_published(l, a->shard.row, a->shard.s.epoch, e);
 		} else if (a->step == ST_NOT_FOUND) {
 			st = ledger_output_gone(l, a->shard.row, a->shard.s.epoch, e);
-		} else if (a->step != ST_FENCED) {
-			a->rec.cause = CAUSE_INFRASTRUCTURE;
-			(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s",
-			    a->step_error.text);
-			st = ledger_end(l, a->shard.row, &a->rec, g->policy,
-			    a->step == ST_EXISTS, 0, &a->now, e);
+		} else if (a->step != ST_FENCED && !worth_another_try(a->step)) {
+			st = ledger_refused(l, a->shard.row, a->shard.s.epoch,
+			    a->step_error.text, e);
 		}
 		if (st == ST_FENCED)
 			st = ST_OK;
@@ -106,8 +108,7 @@ static void fail(struct publisher *p, enum status st, const struct error *e)
 static enum status call_group(struct publisher *p, struct attempt **list, size_t n,
     enum status (*exec)(struct ledger *, struct op *, struct error *), struct error *e)
 {
-	struct group_op g = {.op = {.exec = exec}, .list = list, .n = n,
-	    .policy = &p->w->spec->retry};
+	struct group_op g = {.op = {.exec = exec}, .list = list, .n = n};
 	enum status st;
 
 	if (n == 0)
@@ -165,8 +166,8 @@ static void finish_all(struct publisher *p, struct attempt **list, size_t n)
 
 	for (i = 0; i < n; i++) {
 		struct attempt *a = list[i];
-		bool drop = a->step == ST_FENCED || a->step == ST_EXISTS ||
-		    (a->step == ST_OK && a->file.final_path[0] == '\0');
+		bool drop = a->step == ST_OK ? a->file.final_path[0] == '\0'
+		    : a->step != ST_NOT_FOUND && !worth_another_try(a->step);
 
 		if (drop && store_discard(p->w->store, a->file.private_path, &e) != ST_OK)
 			log_line(LOG_WARN, "%s", e.text);

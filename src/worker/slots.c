@@ -231,7 +231,7 @@ int64_t slots_fence_get(const struct slots *s)
 	return __atomic_load_n(&s->table->fence_boot_ns, __ATOMIC_ACQUIRE);
 }
 
-bool slots_had_started(struct slots *s, int64_t row, int64_t epoch)
+int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch)
 {
 	int i;
 
@@ -240,7 +240,7 @@ bool slots_had_started(struct slots *s, int64_t row, int64_t epoch)
 
 		if (__atomic_load_n(&at->state, __ATOMIC_ACQUIRE) != SLOT_FREE && at->row == row &&
 		    at->epoch == epoch)
-			return true;
+			return at->started_boot_ns;
 	}
-	return false;
+	return -1;
 }

@@ -60,9 +60,9 @@ struct slot *slots_at(struct slots *s, int i);
 void slots_fence_set(struct slots *s, int64_t boot_ns);
 int64_t slots_fence_get(const struct slots *s);
 
-/* True if an attempt of that shard and epoch had been started, or may have
- * been: STARTING counts. */
-bool slots_had_started(struct slots *s, int64_t row, int64_t epoch);
+/* When the attempt of that shard and epoch was started (CLOCK_BOOTTIME ns), or
+ * -1 if it was not. One that is just being started counts as started. */
+int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch);
 
 /* Ends what a dead worker left: every process group in the table whose leader
  * is still the process that was started (its start time agrees within 30 ms),

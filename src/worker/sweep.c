@@ -13,12 +13,25 @@
 
 enum { WORKERS_MAX = 1024 };
 
-static bool had_started(void *arg, int64_t row, int64_t epoch)
-{
-	struct slots *s = arg;
+/* What the slot table of a dead worker tells about its attempts. */
+struct remains {
+	struct slots *slots;     /* NULL: nobody knows; it counts as started */
+	bool this_boot;
+	int64_t until_boot_ns;   /* it was alive at most until then */
+};
 
-	/* Without a table nobody knows: it counts as started. */
-	return s == NULL || slots_had_started(s, row, epoch);
+static int64_t ran_ms(void *arg, int64_t row, int64_t epoch)
+{
+	const struct remains *r = arg;
+	int64_t started;
+
+	if (r->slots == NULL)
+		return 0;
+	started = slots_started_ns(r->slots, row, epoch);
+	if (started < 0)
+		return -1;
+	return r->this_boot && r->until_boot_ns > started
+	    ? (r->until_boot_ns - started) / 1000000 : 0;
 }
 
 static bool this_boot(const struct ledger_worker *w, struct error *e)
@@ -80,7 +93,7 @@ static bool is_expired(const struct ledger_worker *w, struct error *e)
 static enum status bury(struct state *state, struct ledger *l, const struct ledger_worker *w,
     const struct retry_policy *policy, int64_t *lost, struct error *e)
 {
-	struct slots *slots = NULL;
+	struct remains left = {NULL, false, sys_boot_ns()};
 	struct buf path = {0};
 	struct error se;
 	char lock[80];
@@ -91,14 +104,17 @@ static enum status bury(struct state *state, struct ledger *l, const struct ledg
 	st = buf_check(&path, e);
 	if (st != ST_OK)
 		return st;
-	if (slots_open(path.data, &slots, &se) == ST_OK && this_boot(w, &se)) {
-		st = slots_end_leftovers(slots, &ended, e);
+	left.this_boot = this_boot(w, &se);
+	if (w->lease_until_boot_ms * 1000000 < left.until_boot_ns)
+		left.until_boot_ns = w->lease_until_boot_ms * 1000000;
+	if (slots_open(path.data, &left.slots, &se) == ST_OK && left.this_boot) {
+		st = slots_end_leftovers(left.slots, &ended, e);
 		if (ended > 0)
 			log_line(LOG_INFO, "ended %d processes that a worker left", ended);
 	}
 	if (st == ST_OK)
-		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, had_started, slots, lost, e);
-	slots_close(slots);
+		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, ran_ms, &left, lost, e);
+	slots_close(left.slots);
 	if (st == ST_OK) {
 		state_path(state, &path, "workers/%s", w->name);
 		if (buf_check(&path, &se) != ST_OK || file_remove_tree(path.data, &se) != ST_OK)

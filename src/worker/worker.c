@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/care.h"
 #include "worker/loop.h"
 #include "worker/procs.h"
 #include "worker/sweep.h"
@@ -190,6 +191,8 @@ static void finish(struct work *w, struct ledger *l)
 		st = seal_stage(w, l, &r->manifest, &e);
 		r->sealed = st == ST_OK;
 	}
+	if (st == ST_OK)
+		st = care_private_files(w->opt->state, l, &w->opt->run, &e);
 	if (st == ST_OK || st == ST_BUSY)
 		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED, &w->spec->retry, NULL,
 		    NULL, &lost, &e);

@@ -369,7 +369,7 @@ def tree_names(folder):
     for where, folders, files in os.walk(folder):
         here = os.path.relpath(where, folder)
         out += [os.path.normpath(os.path.join(here, n)) for n in folders + files
-                if n != ".ebb-private" or os.listdir(os.path.join(where, n))]
+                if not n.startswith(".ebb-private") or os.listdir(os.path.join(where, n))]
     return out
 
 

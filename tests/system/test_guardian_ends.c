@@ -278,9 +278,9 @@ static void leftovers_of_both(void **state)
 	assert_false(is_gone(pids[1]));
 	assert_false(is_gone(pids[2]));
 	assert_int_equal(slots_open(in_dir(h, "slots"), &table, &e), ST_OK);
-	assert_true(slots_had_started(table, 1001, 3));
-	assert_true(slots_had_started(table, 1002, 3));
-	assert_false(slots_had_started(table, 1003, 3)); /* only claimed */
+	assert_true(slots_started_ns(table, 1001, 3) >= 0);
+	assert_true(slots_started_ns(table, 1002, 3) >= 0);
+	assert_true(slots_started_ns(table, 1003, 3) == -1); /* only claimed */
 	assert_int_equal(slots_end_leftovers(table, &ended, &e), ST_OK);
 	assert_true(ended >= 2);
 	assert_true(all_gone(pids, 4));

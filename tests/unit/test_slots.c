@@ -73,9 +73,9 @@ static void create_and_open(void **state)
 	assert_int_equal(slots_worker_pid(again), getpid());
 	assert_true(slots_of_this_boot(again));
 	assert_int_equal(slots_fence_get(again), 1234567890123);
-	assert_true(slots_had_started(again, 7, 8));
-	assert_false(slots_had_started(again, 7, 9));
-	assert_false(slots_had_started(again, 0, 0)); /* free slots are zero */
+	assert_true(slots_started_ns(again, 7, 8) >= 0);
+	assert_true(slots_started_ns(again, 7, 9) == -1);
+	assert_true(slots_started_ns(again, 0, 0) == -1); /* free slots are zero */
 	slots_close(again);
 	slots_close(s);
 	slots_close(NULL);
