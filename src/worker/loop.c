@@ -77,12 +77,14 @@ static void done_claim(struct op *op)
 	} else {
 		for (i = 0; i < c->n; i++) {
 			struct attempt *a = attempt_create(w, &c->shards[i]);
+			struct error e;
 
-			/* It stays leased; the next start finds that it never began. */
-			if (a != NULL)
+			if (a != NULL) {
 				attempt_push(&w->ready, a);
-			else
-				ledger_shard_free(&c->shards[i]);
+				continue;
+			}
+			ledger_shard_free(&c->shards[i]);
+			loop_fatal(w, error_set(&e, ST_NO_MEMORY, "out of memory"), &e);
 		}
 		w->nothing_ready = c->n == 0;
 		w->claim_at_boot_ms = c->n == 0 && c->next_boot_ms >= 0 ? c->next_boot_ms : 0;

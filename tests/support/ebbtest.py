@@ -254,12 +254,12 @@ def shards(box):
 
 def shard_causes(row):
     """The causes with which the attempts of a shard ended."""
-    return {attempt["cause"] for attempt in row["history"]}
+    return {attempt["cause"] for attempt in row["attempts"]}
 
 
 def decided(box):
     """Items that the ledger calls accepted or published."""
-    return {row["shard"] for row in shards(box) if row["state"] in ("accepted", "published")}
+    return {row["name"] for row in shards(box) if row["state"] in ("accepted", "published")}
 
 
 def status(box):
