@@ -159,6 +159,7 @@ enum status op_begin(struct sqlite_ledger *l, enum op_kind kind, struct error *e
  * in no group. */
 enum status op_end(struct sqlite_ledger *l, enum status st, struct error *e) MUST_USE;
 
+enum status transactions_prepare(struct sqlite_ledger *l, struct error *e) MUST_USE;
 enum status group_begin(struct sqlite_ledger *l, struct error *e) MUST_USE;
 enum status group_commit(struct sqlite_ledger *l, struct error *e) MUST_USE;
 void group_rollback(struct sqlite_ledger *l);

@@ -87,6 +87,7 @@ struct known {
 	struct row r;     /* r.row 0: there is none */
 	int64_t repeats;  /* equal items seen after it */
 	struct file_version version;
+	bool has_names;   /* a final name or files */
 };
 
 static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row,
@@ -96,8 +97,8 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 	size_t len;
 	enum status st = ST_OK;
 
-	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, v_exists, v_size, v_mtime_ns "
-	    "FROM shard WHERE row = ?");
+	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, v_exists, v_size, v_mtime_ns, "
+	    "final IS NOT NULL OR files IS NOT NULL FROM shard WHERE row = ?");
 	q_int(&q, row);
 	if (q_row(&q)) {
 		const void *stored = col_bytes(&q, ROW_END, &len);
@@ -109,6 +110,7 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 			k->version.exists = col_int(&q, ROW_END + 2) != 0;
 			k->version.size = col_int(&q, ROW_END + 3);
 			k->version.mtime_ns = col_int(&q, ROW_END + 4);
+			k->has_names = col_int(&q, ROW_END + 5) != 0;
 		}
 	}
 	return q_end(&q, st, e);
@@ -220,7 +222,7 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	    "n_infrastructure, alone, attempts, worker, not_before, was_file, v_exists, v_size, "
 	    "v_mtime_ns, part, offset, length, occurrence, first_row, repeats, item, final, files) "
 	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, "
-	    "?, nullif(?, 0), 0, ?, ?, ?)");
+	    "?, ?, 0, ?, ?, ?)");
 	q_int(&q, r->row);
 	q_int(&q, r->stage);
 	q_int(&q, r->ordinal);
@@ -236,7 +238,10 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	q_int(&q, it->offset);
 	q_int(&q, it->length);
 	q_int(&q, new->occurrence);
-	q_int(&q, new->first_row);
+	if (new->first_row != 0)
+		q_int(&q, new->first_row);
+	else
+		q_blob(&q, NULL, 0);
 	q_blob(&q, it->item_len == 0 ? "" : it->item, it->item_len);
 	q_blob(&q, it->final, it->final_len);
 	q_text(&q, files);
@@ -326,10 +331,12 @@ static enum status find_again(struct planner *p, struct known *k, const struct l
 {
 	char *final = NULL;
 	char *files = NULL;
-	size_t final_len;
+	size_t final_len = 0;
 	bool stale = false;
-	enum status st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
+	enum status st = ST_OK;
 
+	if (k->has_names)
+		st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
 	if (st == ST_OK)
 		st = is_stale(p, k, it, final, final_len, files, &stale, e);
 	if (st == ST_OK && stale)

@@ -129,9 +129,11 @@ static enum status read_header(const char *path, struct header *h, struct error 
 		st = error_set(e, ST_NO_MEMORY, "out of memory");
 		goto out;
 	}
+	errno = 0;
 	rc = vfs->xOpen(vfs, name, f, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB, NULL);
 	if (rc != SQLITE_OK) {
-		st = error_os(e, errno == 0 ? EACCES : errno, "cannot open the ledger %s", path);
+		st = rc == SQLITE_NOMEM ? error_set(e, ST_NO_MEMORY, "out of memory") :
+		    error_os(e, errno == 0 ? EACCES : errno, "cannot open the ledger %s", path);
 		goto out;
 	}
 	rc = f->pMethods->xFileSize(f, &size);
