@@ -86,7 +86,6 @@ static enum status index_ready(struct sqlite_ledger *l, struct plan_index *x, in
 struct known {
 	struct row r;     /* r.row 0: there is none */
 	int64_t repeats;  /* equal items seen after it */
-	struct file_version version;
 	bool has_names;   /* a final name or files */
 };
 
@@ -97,7 +96,7 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 	size_t len;
 	enum status st = ST_OK;
 
-	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, v_exists, v_size, v_mtime_ns, "
+	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, "
 	    "final IS NOT NULL OR files IS NOT NULL FROM shard WHERE row = ?");
 	q_int(&q, row);
 	if (q_row(&q)) {
@@ -107,10 +106,7 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 		    col_int(&q, 1) == stage) {
 			st = row_from(&q, &k->r, e);
 			k->repeats = col_int(&q, ROW_END + 1);
-			k->version.exists = col_int(&q, ROW_END + 2) != 0;
-			k->version.size = col_int(&q, ROW_END + 3);
-			k->version.mtime_ns = col_int(&q, ROW_END + 4);
-			k->has_names = col_int(&q, ROW_END + 5) != 0;
+			k->has_names = col_int(&q, ROW_END + 2) != 0;
 		}
 	}
 	return q_end(&q, st, e);
@@ -170,7 +166,7 @@ static enum status find_old(struct planner *p, const struct ledger_item *it,
 	if (st != ST_OK || old->r.row == 0)
 		return st;
 	usable = old->r.s.state == SHARD_PUBLISHED && old->r.ordinal >= 0 &&
-	    file_version_equal(&old->version, &it->version);
+	    file_version_equal(&old->r.version, &it->version);
 	if (usable)
 		st = row_names(p->l, old->r.row, &final, &final_len, files, e);
 	if (st == ST_OK && usable)
@@ -294,7 +290,7 @@ static enum status is_stale(struct planner *p, const struct known *k,
 	bool mine = true;
 	enum status st = ST_OK;
 
-	*stale = !file_version_equal(&k->version, &it->version) ||
+	*stale = !file_version_equal(&k->r.version, &it->version) ||
 	    !same_name(final, final_len, it->final, it->final_len);
 	if (!*stale && k->r.s.state == SHARD_PUBLISHED && files != NULL)
 		st = owns_all(p->l, k->r.row, files, &mine, e);
