@@ -42,7 +42,7 @@ struct ledger;
 
 struct ledger_options {
 	bool create;     /* make it if it is not there; else ST_NOT_FOUND */
-	bool read_only;  /* for status: takes no lock, creates nothing */
+	bool read_only;  /* for status: waits for no writer, changes nothing stored */
 	int64_t busy_ms; /* how long to wait for another process's write */
 };
 

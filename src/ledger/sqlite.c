@@ -143,6 +143,8 @@ static enum status set_up(struct sqlite_ledger *l, const struct ledger_options *
 		    "PRAGMA journal_mode = WAL", e);
 	if (st == ST_OK)
 		st = sqlite_check_format(l, e);
+	if (st == ST_OK)
+		st = transactions_prepare(l, e);
 	return st;
 }
 

@@ -86,7 +86,7 @@ static enum status index_ready(struct sqlite_ledger *l, struct plan_index *x, in
 struct known {
 	struct row r;     /* r.row 0: there is none */
 	int64_t repeats;  /* equal items seen after it */
-	struct file_version version;
+	bool has_names;   /* a final name or files */
 };
 
 static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row,
@@ -96,8 +96,8 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 	size_t len;
 	enum status st = ST_OK;
 
-	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, v_exists, v_size, v_mtime_ns "
-	    "FROM shard WHERE row = ?");
+	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, "
+	    "final IS NOT NULL OR files IS NOT NULL FROM shard WHERE row = ?");
 	q_int(&q, row);
 	if (q_row(&q)) {
 		const void *stored = col_bytes(&q, ROW_END, &len);
@@ -106,9 +106,7 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 		    col_int(&q, 1) == stage) {
 			st = row_from(&q, &k->r, e);
 			k->repeats = col_int(&q, ROW_END + 1);
-			k->version.exists = col_int(&q, ROW_END + 2) != 0;
-			k->version.size = col_int(&q, ROW_END + 3);
-			k->version.mtime_ns = col_int(&q, ROW_END + 4);
+			k->has_names = col_int(&q, ROW_END + 2) != 0;
 		}
 	}
 	return q_end(&q, st, e);
@@ -168,7 +166,7 @@ static enum status find_old(struct planner *p, const struct ledger_item *it,
 	if (st != ST_OK || old->r.row == 0)
 		return st;
 	usable = old->r.s.state == SHARD_PUBLISHED && old->r.ordinal >= 0 &&
-	    file_version_equal(&old->version, &it->version);
+	    file_version_equal(&old->r.version, &it->version);
 	if (usable)
 		st = row_names(p->l, old->r.row, &final, &final_len, files, e);
 	if (st == ST_OK && usable)
@@ -220,7 +218,7 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	    "n_infrastructure, alone, attempts, worker, not_before, was_file, v_exists, v_size, "
 	    "v_mtime_ns, part, offset, length, occurrence, first_row, repeats, item, final, files) "
 	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, "
-	    "?, nullif(?, 0), 0, ?, ?, ?)");
+	    "?, ?, 0, ?, ?, ?)");
 	q_int(&q, r->row);
 	q_int(&q, r->stage);
 	q_int(&q, r->ordinal);
@@ -236,7 +234,10 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	q_int(&q, it->offset);
 	q_int(&q, it->length);
 	q_int(&q, new->occurrence);
-	q_int(&q, new->first_row);
+	if (new->first_row != 0)
+		q_int(&q, new->first_row);
+	else
+		q_blob(&q, NULL, 0);
 	q_blob(&q, it->item_len == 0 ? "" : it->item, it->item_len);
 	q_blob(&q, it->final, it->final_len);
 	q_text(&q, files);
@@ -289,7 +290,7 @@ static enum status is_stale(struct planner *p, const struct known *k,
 	bool mine = true;
 	enum status st = ST_OK;
 
-	*stale = !file_version_equal(&k->version, &it->version) ||
+	*stale = !file_version_equal(&k->r.version, &it->version) ||
 	    !same_name(final, final_len, it->final, it->final_len);
 	if (!*stale && k->r.s.state == SHARD_PUBLISHED && files != NULL)
 		st = owns_all(p->l, k->r.row, files, &mine, e);
@@ -326,10 +327,12 @@ static enum status find_again(struct planner *p, struct known *k, const struct l
 {
 	char *final = NULL;
 	char *files = NULL;
-	size_t final_len;
+	size_t final_len = 0;
 	bool stale = false;
-	enum status st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
+	enum status st = ST_OK;
 
+	if (k->has_names)
+		st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
 	if (st == ST_OK)
 		st = is_stale(p, k, it, final, final_len, files, &stale, e);
 	if (st == ST_OK && stale)

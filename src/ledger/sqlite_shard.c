@@ -183,7 +183,7 @@ static enum status accept(struct sqlite_ledger *l, int64_t row, const struct led
 		st = attempt_put(l, &r, &done, e);
 	if (st == ST_OK)
 		st = row_put(l, &r, n == 0 ? NULL : json.data, e);
-	if (st == ST_OK && after != NULL)
+	if (st == ST_OK && after != NULL && !file_version_equal(after, &r.version))
 		st = put_version(l, row, after, e);
 	buf_free(&json);
 	return st;
