@@ -5,7 +5,7 @@
 #include "cli/common.h"
 #include "model/machine.h"
 
-static const struct option options[] = {
+static const struct option help_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
@@ -71,7 +71,7 @@ static int print_man(const char *name)
 	return common_print(&b);
 }
 
-static int run(int argc, char **argv)
+static int help_main(int argc, char **argv)
 {
 	struct buf b = {0};
 	const struct verb *v;
@@ -97,6 +97,6 @@ const struct verb verb_help = {
 	.name = "help",
 	.usage = "ebb help [VERB | states]",
 	.summary = "ebb help: what a verb does, with examples",
-	.options = options,
-	.run = run,
+	.options = help_options,
+	.run = help_main,
 };

@@ -13,7 +13,7 @@ struct shards_values {
 	bool json;
 };
 
-static const struct option options[] = {
+static const struct option shards_options[] = {
 	{0, "state", OPTION_TEXTS, offsetof(struct shards_values, state), "STATE",
 	    "only: ready, leased, accepted, published, failed, set-aside;\n"
 	    "                          anything else names the state folder, as for other verbs"},
@@ -26,7 +26,7 @@ static const struct option options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-enum { PAGE = 256, ATTEMPTS = 20 };
+enum { SHARDS_PAGE = 256, ATTEMPTS_SHOWN = 20 };
 
 static void json_attempt(const struct ledger_attempt *a, struct buf *b)
 {
@@ -90,12 +90,12 @@ static void text_shard(const struct ledger_shard *s, const struct ledger_attempt
 	buf_free(&name);
 }
 
-static enum status show(struct common_view *view, const struct shards_values *v,
+static enum status show_shard(struct common_view *view, const struct shards_values *v,
     const struct ledger_shard *s, struct buf *b, struct error *e)
 {
-	struct ledger_attempt list[ATTEMPTS];
+	struct ledger_attempt list[ATTEMPTS_SHOWN];
 	size_t n = 0;
-	enum status st = ledger_attempts(view->ledger, s->row, v->json ? ATTEMPTS : 1, list, &n, e);
+	enum status st = ledger_attempts(view->ledger, s->row, v->json ? ATTEMPTS_SHOWN : 1, list, &n, e);
 
 	if (st != ST_OK)
 		return st;
@@ -109,7 +109,7 @@ static enum status show(struct common_view *view, const struct shards_values *v,
 static enum status show_all(struct common_view *view, const struct shards_values *v, int state,
     struct error *e)
 {
-	struct ledger_shard page[PAGE];
+	struct ledger_shard page[SHARDS_PAGE];
 	struct ledger_query q = {.stage = view->stage.id, .state = state, .ordinal = -1};
 	int64_t left = v->limit;
 	enum status st;
@@ -119,25 +119,25 @@ static enum status show_all(struct common_view *view, const struct shards_values
 		struct buf b = {0};
 		size_t i;
 
-		q.max = left < PAGE ? (size_t)left : PAGE;
+		q.max = left < SHARDS_PAGE ? (size_t)left : SHARDS_PAGE;
 		n = q.max;
 		st = ledger_shards(view->ledger, &q, page, &n, e);
 		if (st != ST_OK)
 			return st;
 		for (i = 0; i < n; i++) {
 			if (st == ST_OK)
-				st = show(view, v, &page[i], &b, e);
+				st = show_shard(view, v, &page[i], &b, e);
 			q.from = page[i].ordinal + 1;
 			ledger_shard_free(&page[i]);
 		}
 		left -= (int64_t)n;
 		if (st == ST_OK && common_print(&b) != EXIT_DONE)
 			return ST_OK;
-	} while (st == ST_OK && n == PAGE && left > 0);
+	} while (st == ST_OK && n == SHARDS_PAGE && left > 0);
 	return st;
 }
 
-static int run(int argc, char **argv)
+static int shards_main(int argc, char **argv)
 {
 	struct shards_values v = {.limit = INT64_MAX};
 	struct common_view view;
@@ -174,6 +174,6 @@ const struct verb verb_shards = {
 	.usage = "ebb shards [options] [RUN]",
 	.summary = "ebb shards: the shards of a run: number, state, attempts, name, how it ended",
 	.text = "examples:\n  ebb shards --state failed\n  ebb shards --json r7 | jq .attempts\n",
-	.options = options,
-	.run = run,
+	.options = shards_options,
+	.run = shards_main,
 };

@@ -204,7 +204,7 @@ out:
 	return st;
 }
 
-static enum status begin(struct driving *g, struct error *e)
+static enum status take_run(struct driving *g, struct error *e)
 {
 	struct buf name = {0};
 	enum status st = state_open(common_state_dir(g->d->state), true, &g->state, e);
@@ -261,7 +261,7 @@ int drive_run(const struct drive *d)
 {
 	struct driving g = {.d = d, .lock_fd = -1};
 	struct error e;
-	enum status st = begin(&g, &e);
+	enum status st = take_run(&g, &e);
 	int code;
 
 	if (st == ST_BUSY && g.body == NULL && strcmp(d->if_running, "skip") == 0) {

@@ -197,6 +197,16 @@ enum status ledger_run_remove(struct ledger *l, int64_t run, struct error *e)
 	return st == ST_OK ? l->backend->run_remove(l, run, e) : st;
 }
 
+int64_t ledger_stage_done(const struct ledger_stage *s)
+{
+	return s->count[SHARD_ACCEPTED] + s->count[SHARD_PUBLISHED];
+}
+
+int64_t ledger_stage_failed(const struct ledger_stage *s)
+{
+	return s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
+}
+
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e)
 {
@@ -213,7 +223,7 @@ enum status ledger_stage_seal(struct ledger *l, int64_t stage, struct error *e)
 
 /* ---- planning ---- */
 
-static enum status check_item(const struct ledger_item *it, struct error *e)
+static enum status check_plan_item(const struct ledger_item *it, struct error *e)
 {
 	if (it->item_len > LEDGER_ITEM_MAX)
 		return error_set(e, ST_CONFIG, "an item of %zu bytes is longer than the limit of %d",
@@ -234,7 +244,7 @@ enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
 	assert(first >= 0);
 	*bad = 0;
 	for (i = 0; st == ST_OK && i < n; i++) {
-		st = check_item(&items[i], e);
+		st = check_plan_item(&items[i], e);
 		*bad = i;
 	}
 	if (st != ST_OK)

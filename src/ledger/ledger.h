@@ -140,6 +140,10 @@ struct ledger_stage {
 	int64_t with_files;           /* shards whose item was a regular file when planned */
 };
 
+/* Accepted and published; failed and set aside. */
+int64_t ledger_stage_done(const struct ledger_stage *s);
+int64_t ledger_stage_failed(const struct ledger_stage *s);
+
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e) MUST_USE;
 /* Once, when the plan is complete and every shard published: ST_BUSY if not.

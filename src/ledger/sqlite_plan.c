@@ -12,7 +12,7 @@
 
 #define SQLITE_DROPPED (-(INT64_C(1) << 62))
 
-struct planner {
+struct plan_call {
 	struct sqlite_ledger *l;
 	struct stage_info stage;
 	int64_t carry_from;
@@ -112,7 +112,7 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 	return q_end(&q, st, e);
 }
 
-static enum status find(struct sqlite_ledger *l, const struct plan_index *x,
+static enum status find_row_of(struct sqlite_ledger *l, const struct plan_index *x,
     const uint8_t id[LEDGER_ID_SIZE], struct known *k, struct error *e)
 {
 	struct ident_walk walk;
@@ -154,13 +154,13 @@ static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *js
 
 /* The published row of an older generation that this item repeats: old->r.row
  * is 0 when there is none. *files is a new string or NULL. */
-static enum status find_old(struct planner *p, const struct ledger_item *it,
+static enum status find_old(struct plan_call *p, const struct ledger_item *it,
     const uint8_t id[LEDGER_ID_SIZE], struct known *old, char **files, struct error *e)
 {
 	char *final = NULL;
 	size_t final_len;
 	bool usable;
-	enum status st = find(p->l, &p->l->carry, id, old, e);
+	enum status st = find_row_of(p->l, &p->l->carry, id, old, e);
 
 	*files = NULL;
 	if (st != ST_OK || old->r.row == 0)
@@ -182,7 +182,7 @@ static enum status find_old(struct planner *p, const struct ledger_item *it,
 	return st;
 }
 
-static enum status take_names(struct planner *p, int64_t row, const char *json, struct error *e)
+static enum status take_names(struct plan_call *p, int64_t row, const char *json, struct error *e)
 {
 	struct ledger_file *files = NULL;
 	size_t n = 0;
@@ -207,7 +207,7 @@ struct new_row {
 	int64_t first_row; /* of its first occurrence, 0 for that itself */
 };
 
-static enum status insert_row(struct planner *p, const struct new_row *new, const struct row *r,
+static enum status insert_row(struct plan_call *p, const struct new_row *new, const struct row *r,
     const char *files, struct error *e)
 {
 	const struct ledger_item *it = new->item;
@@ -244,7 +244,7 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	return q_run(&q, e);
 }
 
-static enum status add_row(struct planner *p, const struct new_row *new, int64_t ordinal,
+static enum status add_row(struct plan_call *p, const struct new_row *new, int64_t ordinal,
     struct error *e)
 {
 	const struct ledger_item *it = new->item;
@@ -283,7 +283,7 @@ static enum status add_row(struct planner *p, const struct new_row *new, int64_t
 
 /* True when what a known row has done cannot stand: another input, another
  * name, or a name that somebody else has written since. */
-static enum status is_stale(struct planner *p, const struct known *k,
+static enum status is_stale(struct plan_call *p, const struct known *k,
     const struct ledger_item *it, const char *final, size_t final_len, const char *files,
     bool *stale, struct error *e)
 {
@@ -298,7 +298,7 @@ static enum status is_stale(struct planner *p, const struct known *k,
 	return st;
 }
 
-static enum status update_known(struct planner *p, const struct known *k,
+static enum status update_known(struct plan_call *p, const struct known *k,
     const struct ledger_item *it, bool stale, struct error *e)
 {
 	struct q q;
@@ -322,7 +322,7 @@ static enum status update_known(struct planner *p, const struct known *k,
 	return st;
 }
 
-static enum status find_again(struct planner *p, struct known *k, const struct ledger_item *it,
+static enum status find_again(struct plan_call *p, struct known *k, const struct ledger_item *it,
     int64_t ordinal, struct error *e)
 {
 	char *final = NULL;
@@ -354,7 +354,7 @@ static enum status find_again(struct planner *p, struct known *k, const struct l
 	return st;
 }
 
-static enum status put_repeats(struct planner *p, int64_t row, int64_t repeats, struct error *e)
+static enum status put_repeats(struct plan_call *p, int64_t row, int64_t repeats, struct error *e)
 {
 	struct q q;
 
@@ -364,13 +364,13 @@ static enum status put_repeats(struct planner *p, int64_t row, int64_t repeats, 
 	return q_run(&q, e);
 }
 
-static enum status plan_one(struct planner *p, const struct ledger_item *it, int64_t ordinal,
+static enum status plan_one(struct plan_call *p, const struct ledger_item *it, int64_t ordinal,
     struct error *e)
 {
 	uint8_t id[LEDGER_ID_SIZE];
 	struct new_row new = {.item = it, .id = it->id};
 	struct known k;
-	enum status st = find(p->l, &p->l->plan, it->id, &k, e);
+	enum status st = find_row_of(p->l, &p->l->plan, it->id, &k, e);
 
 	if (st == ST_OK && k.r.row != 0 && k.r.ordinal >= 0) {
 		new.occurrence = k.repeats + 1;
@@ -379,7 +379,7 @@ static enum status plan_one(struct planner *p, const struct ledger_item *it, int
 		occurrence_id(p->l->hash, it->id, new.occurrence, id);
 		st = put_repeats(p, k.r.row, new.occurrence, e);
 		if (st == ST_OK)
-			st = find(p->l, &p->l->plan, id, &k, e);
+			st = find_row_of(p->l, &p->l->plan, id, &k, e);
 		if (st == ST_OK && k.r.row != 0 && k.r.ordinal >= 0)
 			return sqlite_damaged(p->l, "it counts a repeated item wrongly", e);
 	}
@@ -392,7 +392,7 @@ static enum status plan_one(struct planner *p, const struct ledger_item *it, int
 
 /* ---- plan_items ---- */
 
-static enum status check_carry(struct planner *p, struct error *e)
+static enum status check_carry(struct plan_call *p, struct error *e)
 {
 	struct stage_info old;
 	enum status st = stage_info_get(p->l, p->carry_from, &old, e);
@@ -420,7 +420,7 @@ static enum status may_plan(const struct stage_info *s, int64_t first, struct er
 	return ST_OK;
 }
 
-static enum status plan_begin(struct planner *p, int64_t stage, int64_t first, struct error *e)
+static enum status plan_begin(struct plan_call *p, int64_t stage, int64_t first, struct error *e)
 {
 	struct q q;
 	enum status st = stage_info_get(p->l, stage, &p->stage, e);
@@ -440,7 +440,7 @@ static enum status plan_begin(struct planner *p, int64_t stage, int64_t first, s
 	return st;
 }
 
-static enum status plan_end(struct planner *p, struct error *e)
+static enum status plan_end(struct plan_call *p, struct error *e)
 {
 	struct q q;
 	enum status st;
@@ -461,7 +461,7 @@ enum status sqlite_plan_items(struct ledger *base, int64_t stage, int64_t first,
     const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
     struct error *e)
 {
-	struct planner p = {.l = sq(base), .carry_from = carry_from};
+	struct plan_call p = {.l = sq(base), .carry_from = carry_from};
 	size_t i;
 	enum status st = op_begin(p.l, OP_SAVED, e);
 

@@ -154,7 +154,7 @@ static enum status own_names(struct sqlite_ledger *l, const struct row *r,
 	return st;
 }
 
-static enum status accept(struct sqlite_ledger *l, int64_t row, const struct ledger_attempt *a,
+static enum status accept_row(struct sqlite_ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct ledger_file *files, size_t n, const struct file_version *after,
     struct error *e)
 {
@@ -199,7 +199,7 @@ enum status sqlite_accept(struct ledger *base, int64_t row, const struct ledger_
 
 	if (st != ST_OK)
 		return st;
-	return op_end(l, accept(l, row, a, files, n_files, after, e), e);
+	return op_end(l, accept_row(l, row, a, files, n_files, after, e), e);
 }
 
 static enum status put_outputs(struct sqlite_ledger *l, int64_t row, struct error *e)

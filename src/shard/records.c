@@ -12,7 +12,7 @@ enum {
 	LOOK_BACK = 3,        /* a blank line and the \n before it */
 };
 
-static const char *const names[] = {"lines", "paragraphs", "nul", "whole"};
+static const char *const record_names[] = {"lines", "paragraphs", "nul", "whole"};
 
 /* A part of a file, read forward. */
 struct window {
@@ -29,8 +29,8 @@ enum status records_parse(const char *name, enum records_kind *out, struct error
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(name, names[i]) == 0) {
+	for (i = 0; i < sizeof(record_names) / sizeof(record_names[0]); i++) {
+		if (strcmp(name, record_names[i]) == 0) {
 			*out = (enum records_kind)i;
 			return ST_OK;
 		}
@@ -41,7 +41,7 @@ enum status records_parse(const char *name, enum records_kind *out, struct error
 
 const char *records_name(enum records_kind k)
 {
-	return names[k];
+	return record_names[k];
 }
 
 static void window_start(struct window *w, int fd, int64_t off, int64_t size, const char *name)

@@ -15,7 +15,7 @@
 
 /* Where rename works: within one mount of one device. A folder that is bind
  * mounted from the same disk is another mount. */
-struct place {
+struct mount_place {
 	dev_t dev;
 	uint64_t mount;
 };
@@ -27,7 +27,7 @@ struct mark {
 struct file_store {
 	char *private_dir;
 	char mark[17];       /* of private_dir, among all states */
-	struct place private_place;
+	struct mount_place private_place;
 };
 
 /* 16 hex digits of a path's hash. */
@@ -50,7 +50,7 @@ static struct mark mark_of(const char *path)
 	return m;
 }
 
-static int place_of(const char *path, struct place *out)
+static int place_of(const char *path, struct mount_place *out)
 {
 	struct statx sx;
 
@@ -61,7 +61,7 @@ static int place_of(const char *path, struct place *out)
 	return 0;
 }
 
-static bool same_place(const struct place *a, const struct place *b)
+static bool same_place(const struct mount_place *a, const struct mount_place *b)
 {
 	return a->dev == b->dev && a->mount == b->mount;
 }
@@ -78,7 +78,7 @@ static enum status file_open(const char *rest, const char *private_dir, void **s
     struct error *e)
 {
 	struct file_store *fs;
-	struct place place;
+	struct mount_place place;
 	char *real;
 
 	if (rest[0] != '\0')
@@ -105,7 +105,7 @@ static enum status file_open(const char *rest, const char *private_dir, void **s
 }
 
 /* The nearest folder above `path` that exists. */
-static enum status existing_above(const char *path, struct buf *dir, struct place *place,
+static enum status existing_above(const char *path, struct buf *dir, struct mount_place *place,
     struct error *e)
 {
 	file_dirname(path, dir);
@@ -158,7 +158,7 @@ static enum status file_private_name(void *self, const char *final, const char *
 {
 	struct file_store *fs = self;
 	struct buf dir = {0};
-	struct place place = fs->private_place;
+	struct mount_place place = fs->private_place;
 	enum status st = ST_OK;
 
 	if (final[0] != '\0')

@@ -417,7 +417,7 @@ void loop_receive(struct work *w)
 /* ---- starts ---- */
 
 /* What could not even be started. */
-static void refuse(struct work *w, struct attempt *a, enum status st, const struct error *e)
+static void end_unstarted(struct work *w, struct attempt *a, enum status st, const struct error *e)
 {
 	a->rec.cause = a->input_changed && a->after.exists ? CAUSE_SUPERSEDED
 	    : st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
@@ -446,7 +446,7 @@ static bool may_send(const struct work *w, const struct attempt *a)
 
 /* {%} is part of the command, so the lane is chosen here and not by the
  * guardian. may_send has seen to it that one is free. */
-static int choose_lane(struct work *w)
+static int reserve_lane(struct work *w)
 {
 	int i = 0;
 
@@ -466,14 +466,14 @@ static void send_ready(struct work *w)
 		enum status st;
 
 		a->id = w->next_id++;
-		a->lane = choose_lane(w);
+		a->lane = reserve_lane(w);
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {
 			pump_drop(a->pump);
 			a->pump = NULL;
 			if (a->lane >= 0)
 				w->lane_taken[a->lane] = false;
-			refuse(w, a, st, &e);
+			end_unstarted(w, a, st, &e);
 			continue;
 		}
 		w->inflight[a->id % INFLIGHT_MAX] = a;

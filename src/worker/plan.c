@@ -301,7 +301,7 @@ static enum status chunk_end(struct planner *p, struct error *e)
 	return ST_OK;
 }
 
-static enum status gather(struct planner *p, const char *text, size_t len,
+static enum status add_item(struct planner *p, const char *text, size_t len,
     const struct ledger_item *item, struct error *e)
 {
 	struct gathered *g = &p->items[p->n];
@@ -334,17 +334,17 @@ static enum status plan_range(void *arg, const struct bytes_range *r, struct err
 		return ST_FENCED;
 	identity_of_range(p->hash, p->w->opt->input.fingerprint, r->path, &r->version, r->offset,
 	    r->length, item.id);
-	return gather(p, r->path, strlen(r->path), &item, e);
+	return add_item(p, r->path, strlen(r->path), &item, e);
 }
 
-static enum status plan_one(struct planner *p, const struct buf *text, struct error *e)
+static enum status plan_item(struct planner *p, const struct buf *text, struct error *e)
 {
 	struct ledger_item item = {.part = -1, .length = -1};
 	enum records_kind kind;
 	enum status st;
 
 	if (p->w->spec->shard == SPEC_LIST)
-		return gather(p, text->data, text->len, &item, e);
+		return add_item(p, text->data, text->len, &item, e);
 	st = records_parse(p->w->spec->records, &kind, e);
 	if (st != ST_OK)
 		return st;
@@ -442,7 +442,7 @@ static enum status plan_all(struct planner *p, struct error *e)
 		if (st == ST_OK && !atomic_load(&p->stop))
 			st = list_next(p->list, &text, &n_args, &end, e);
 		if (st == ST_OK && !end && !atomic_load(&p->stop))
-			st = plan_one(p, &text, e);
+			st = plan_item(p, &text, e);
 	}
 	buf_free(&text);
 	if (st != ST_OK || atomic_load(&p->stop))

@@ -85,7 +85,7 @@ static enum status open_store(struct work *w, struct error *e)
 }
 
 /* Everything that can say no before a thread is started. */
-static enum status prepare(struct work *w, struct ledger *l, struct error *e)
+static enum status prepare_work(struct work *w, struct ledger *l, struct error *e)
 {
 	int64_t lost;
 	enum status st = launch_prepare(w, e);
@@ -175,7 +175,7 @@ static void stop_threads(struct work *w)
 	}
 }
 
-static void finish(struct work *w, struct ledger *l)
+static void finish_run(struct work *w, struct ledger *l)
 {
 	struct worker_result *r = w->result;
 	struct error e;
@@ -233,7 +233,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 	w->result = result;
 	w->next_id = 1;
 	w->started_boot_ms = w->last_line_ms = w->last_look_ms = sys_boot_ns() / 1000000;
-	st = prepare(w, take_ledger, e);
+	st = prepare_work(w, take_ledger, e);
 	if (st == ST_OK) {
 		open_loop(w);
 		st = start_threads(w, take_ledger, e);
@@ -250,7 +250,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		close_loop(w);
 		log_progress("");
 		if (st == ST_OK)
-			finish(w, take_ledger);
+			finish_run(w, take_ledger);
 	}
 	result->wall_ms = sys_boot_ns() / 1000000 - w->started_boot_ms;
 	release(w);
