@@ -161,8 +161,10 @@ enum status publisher_start(struct work *w, struct error *e) MUST_USE;
 void publisher_give(struct publisher *p, struct attempt *a);
 /* On the loop's thread: what has been published (or refused) since. */
 struct attempt_list publisher_take(struct publisher *p);
-/* No more will come in order: deliver what -k still holds back. */
-void publisher_stop(struct publisher *p); /* NULL is fine; waits */
+/* Ends the thread when what was given is through. Records may still be on their
+ * way at the committer; destroy it after that has been stopped. NULL is fine. */
+void publisher_stop(struct publisher *p);
+void publisher_destroy(struct publisher *p);
 /* ST_OK while stdout can be written. */
 enum status publisher_health(struct publisher *p, struct error *e) MUST_USE;
 

@@ -166,13 +166,14 @@ static void stop_threads(struct work *w)
 	planner_stop(w->planner);
 	w->planner = NULL;
 	publisher_stop(w->publisher);
-	w->publisher = NULL;
 	if (w->committer != NULL) {
 		committer_stop(w->committer);
 		committer_dispatch(w->committer);
 		committer_destroy(w->committer);
 		w->committer = NULL;
 	}
+	publisher_destroy(w->publisher);
+	w->publisher = NULL;
 }
 
 static void finish_run(struct work *w, struct ledger *l)
