@@ -51,10 +51,9 @@ static void json_counts(const struct ledger_stage *s, struct buf *b)
 	for (i = 0; i < CAUSE_COUNT; i++)
 		buf_printf(b, "%s\"%s\":%lld", i > 0 ? "," : "", cause_name((enum cause)i),
 		    (long long)s->ended[i]);
-	buf_printf(b, "},\"done\":%lld,\"failed\":%lld,\"total\":%lld,\"attempts\":%lld,\"plan_complete\":%s,\"sealed\":%s,"
-	    "\"run_ms\":%lld,\"lost_ms\":%lld",
-	    (long long)ledger_stage_done(s),
-	    (long long)ledger_stage_failed(s),
+	buf_printf(b, "},\"done\":%lld,\"failed\":%lld,\"total\":%lld,\"attempts\":%lld,"
+	    "\"plan_complete\":%s,\"sealed\":%s,\"run_ms\":%lld,\"lost_ms\":%lld",
+	    (long long)ledger_stage_done(s), (long long)ledger_stage_failed(s),
 	    (long long)s->planned, (long long)s->attempts,
 	    s->plan_complete ? "true" : "false", s->sealed ? "true" : "false",
 	    (long long)s->run_ms, (long long)s->lost_ms);
@@ -90,8 +89,8 @@ static void text_run(const struct state *state, const struct ledger_run *r,
 	if (failed > 0)
 		buf_printf(b, ", %lld failed", (long long)failed);
 	if (s->ended[CAUSE_LOST] + s->ended[CAUSE_INTERRUPTED] > 0)
-		buf_printf(b, ", %lld interruptions", (long long)(s->ended[CAUSE_LOST] +
-		    s->ended[CAUSE_INTERRUPTED]));
+		buf_printf(b, ", %lld interruptions", (long long)s->ended[CAUSE_LOST] +
+		    (long long)s->ended[CAUSE_INTERRUPTED]);
 	buf_str(b, "  ");
 	str_display(b, r->title, strlen(r->title), 80);
 	buf_char(b, '\n');

@@ -188,7 +188,7 @@ static enum status check_header(const char *path, const struct header *h, struct
 	if (be32(h->bytes + AT_CHANGES) == be32(h->bytes + AT_VALID_FOR) && !has_log(path) &&
 	    h->size < page * pages)
 		return error_set(e, ST_CORRUPT, "the ledger %s is cut short: %lld of %lld bytes are "
-		    "left of it", path, (long long)h->size, (long long)page * pages);
+		    "left of it", path, (long long)h->size, (long long)page * (long long)pages);
 	return ST_OK;
 }
 

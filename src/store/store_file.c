@@ -112,7 +112,7 @@ static enum status existing_above(const char *path, struct buf *dir, struct moun
 	for (;;) {
 		struct buf up = {0};
 
-		if (dir->failed)
+		if (dir->failed || dir->data == NULL)
 			return error_set(e, ST_NO_MEMORY, "out of memory");
 		if (place_of(dir->data, place) == 0)
 			return ST_OK;
@@ -135,7 +135,7 @@ static enum status foreign_folder(struct file_store *fs, struct buf *dir, struct
 	enum status st;
 
 	buf_printf(dir, "/.ebb-private.%s", fs->mark);
-	st = buf_check(dir, e);
+	st = dir->data == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : buf_check(dir, e);
 	if (st == ST_OK && access(dir->data, F_OK) == 0)
 		return ST_OK;
 	if (st == ST_OK)
@@ -269,7 +269,7 @@ static enum status make_parents(const char *final, struct error *e)
 static enum status replace(const char *private_name, const char *final,
     const struct store_sum *mine, const struct store_sum *previous, struct error *e)
 {
-	struct store_sum there;
+	struct store_sum there = {0};
 	enum status st = look_at(final, &there, e);
 
 	if (st == ST_NOT_FOUND)
@@ -288,7 +288,7 @@ static enum status replace(const char *private_name, const char *final,
 static enum status file_publish(void *self, const char *private_name, const char *final,
     const struct store_sum *mine, const struct store_sum *previous, struct error *e)
 {
-	struct store_sum there;
+	struct store_sum there = {0};
 	enum status st;
 
 	(void)self;
@@ -330,7 +330,7 @@ static enum status file_discard(void *self, const char *private_name, struct err
 static enum status file_check(void *self, const char *name, const struct store_sum *sum,
     struct error *e)
 {
-	struct store_sum there;
+	struct store_sum there = {0};
 	enum status st = look_at(name, &there, e);
 
 	(void)self;

@@ -136,16 +136,16 @@ static enum status care_private(struct care *c, const char *dir, const char *nam
     struct error *e)
 {
 	struct ledger_shard s;
-	long long row;
-	long long epoch;
-	int used = 0;
+	char *end;
+	int64_t row = strtoll(name, &end, 10);
+	int64_t epoch = *end == '.' ? strtoll(end + 1, &end, 10) : 0;
 	enum status st;
 	bool needed;
 
 	(void)arg;
 	if (strncmp(name, "at.", 3) == 0)
 		return care_foreign(c, dir, name, e);
-	if (sscanf(name, "%lld.%lld%n", &row, &epoch, &used) != 2 || name[used] != '\0')
+	if (row <= 0 || epoch <= 0 || *end != '\0')
 		return ST_OK;
 	st = ledger_shard_get(c->ledger, row, &s, e);
 	if (st == ST_OK) {

@@ -283,9 +283,12 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 	char *found = NULL;
 	enum status st = ST_OK;
 
-	if (args == NULL || vars == NULL)
-		st = error_set(e, ST_NO_MEMORY, "out of memory");
-	if (st == ST_OK && w->program == NULL)
+	if (args == NULL || vars == NULL) {
+		free(args);
+		free(vars);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	if (w->program == NULL)
 		st = guardian_find_program(args[0], &found, e);
 	if (st == ST_OK && w->spec->shard == SPEC_BYTES)
 		st = pump_start(&a->shard, &a->pump, &req.stdin_fd, e);

@@ -185,18 +185,20 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 {
 	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
 	struct buf name = {0};
+	const char *final;
 	enum status st = template_expand(p->w->out, &v, &name, e);
 
+	final = name.data == NULL ? "" : name.data;
 	if (st == ST_OK)
 		st = buf_check(&name, e);
 	if (st == ST_OK)
-		st = check_final(p, name.data == NULL ? "" : name.data, name.len, e);
+		st = check_final(p, final, name.len, e);
 	if (st == ST_OK && !p->known)
-		st = check_target(p, name.data, name.len, e);
+		st = check_target(p, final, name.len, e);
 	if (st == ST_OK) {
 		g->final = p->texts.len;
 		g->item.final_len = name.len;
-		buf_append(&p->texts, name.data, name.len + 1);
+		buf_append(&p->texts, final, name.len + 1);
 		st = buf_check(&p->texts, e);
 	}
 	buf_free(&name);
