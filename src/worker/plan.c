@@ -64,12 +64,33 @@ static enum status call(struct planner *p, struct plan_op *op,
 	return st;
 }
 
+/* As make does: what is done but whose output was taken away is to do again. */
+static bool output_is_there(const struct ledger_item *item)
+{
+	return item->final == NULL || file_version_of(item->final).exists;
+}
+
 static enum status exec_items(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
+	int64_t carry_from = o->p->w->opt->input.carry_from;
+	enum status st = ST_OK;
+	size_t i = 0;
 
-	return ledger_plan_items(l, o->p->w->stage, o->first, o->items, o->n,
-	    o->p->w->opt->input.carry_from, &o->bad, e);
+	if (carry_from == 0)
+		return ledger_plan_items(l, o->p->w->stage, o->first, o->items, o->n, 0, &o->bad,
+		    e);
+	while (st == ST_OK && i < o->n) {
+		bool carry = output_is_there(&o->items[i]);
+		size_t end = i + 1;
+
+		while (end < o->n && output_is_there(&o->items[end]) == carry)
+			end++;
+		st = ledger_plan_items(l, o->p->w->stage, o->first + (int64_t)i, o->items + i,
+		    end - i, carry ? carry_from : 0, &o->bad, e);
+		i = end;
+	}
+	return st;
 }
 
 static enum status exec_chunk_get(struct ledger *l, struct op *op, struct error *e)

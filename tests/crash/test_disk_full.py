@@ -41,7 +41,10 @@ class Disk:
         mount("-t", "tmpfs", "-o", "size=%dk,mode=0777" % kib, "ebbtest", self.path)
 
     def remount(self, how):
-        mount("-o", "remount," + how, self.path)
+        # Busy as long as a process that is just ending has a file open in it.
+        wait_until(lambda: subprocess.run(
+            ["mount", "-o", "remount," + how, str(self.path)], check=False,
+            stderr=subprocess.DEVNULL).returncode == 0, 10, "remount," + how)
 
     def make_room(self):
         self.remount("size=64m")
