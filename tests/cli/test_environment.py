@@ -60,9 +60,9 @@ def test_variables_that_are_not_set_stay_so(box):
 
 
 def test_what_a_task_is_told(box):
-    r = box.map("-k", "-j1", "echo $EBB_CONTRACT $EBB_RUN $EBB_INDEX $EBB_EPOCH $EBB_ATTEMPT "
-                "$EBB_SLOT {}", ":::", "a", "b")
-    assert r.out == b"1 r1 0 1 1 1 a\n1 r1 1 1 1 1 b\n" or r.out.startswith(b"1 r1 ")
+    r = box.map("-k", "-j1", "echo $EBB_RUN $EBB_SHARD $EBB_INDEX $EBB_EPOCH $EBB_ATTEMPT "
+                "$EBB_FAILURES $EBB_INTERRUPTIONS; : {}", ":::", "a", "b")
+    assert r.out == b"r1 a 0 1 1 0 0\nr1 b 1 1 1 0 0\n"
 
 
 def test_the_working_folder(box):
@@ -124,14 +124,14 @@ def test_kill_of_the_outer_ends_the_inner(box):
 # ---- many slots ----
 
 def test_many_slots(box):
-    r = box.map("-j200", "-q", "-k", "sleep 0.1; echo {}", ":::", *range(400), seconds=25)
-    assert r.out.decode().split() == [str(n) for n in range(400)]
+    r = box.map("-j200", "-q", "-k", "sleep", "0.1{}", ":::", *range(400), seconds=25)
+    assert r.out == b"" and box.status()[0]["done"] == 400
     box.wait_alone()
 
 
 def test_many_slots_run_at_once(box):
     """Each waits until all are there."""
-    n = 100
+    n = 60
     box.map("-j%d" % n, "-q", "echo >>$EBBTEST_LOG; until [ $(wc -l <$EBBTEST_LOG) -ge %d ]; do "
             "sleep 0.1; done; : {}" % n, ":::", *range(n), seconds=25)
 

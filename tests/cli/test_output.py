@@ -337,7 +337,7 @@ def test_an_output_folder_that_is_a_link_out_of_the_folder(box):
 def test_an_output_below_a_file(box):
     box.write("f", "precious")
     r = box.map("--retries", "1", "--out", "f/{}.x", LOG + "; echo {}", ":::", "a", code=None,
-                seconds=5)
+                seconds=3)
     assert len(box.ran()) <= 1
     assert r.code in (1, 2) and "f" in r.err and box.read("f") == b"precious"
 

@@ -149,6 +149,38 @@ def test_skip_done_retries_what_failed(box):
     assert sorted(box.ran()) == ["a", "b", "b"]
 
 
+def test_skip_done_that_was_killed_while_it_read_the_list(box):
+    args = ["--skip-done", "--out", "{}.o", LOG + "; echo {}"]
+    box.map(*args, stdin=b"a\nb\nc\n")
+    read, write = os.pipe()
+    try:
+        run = box.begin("map", *args, stdin=read)
+        os.close(read)
+        os.write(write, b"n\na\n")
+        wait_for_lines(box, 4)
+        box.crash(run)
+    finally:
+        os.close(write)
+    box.map(*args, stdin=b"n\na\nb\nc\n")
+    assert sorted(box.ran()) == ["a", "b", "c", "n"]
+
+
+@pytest.mark.parametrize("option", [[], ["--skip-done"]])
+def test_a_list_that_is_missing_does_no_harm_to_a_finished_run(box, option):
+    """A mistake in the line is no start: what was done stays known."""
+    box.write("list", "a\nb\n")
+    args = ["-a", "list", "--out", "{}.o", LOG + "; echo {}"]
+    box.map(*args)
+    before = box.status()
+    box.path("list").rename(box.path("away"))
+    box.map(*option, *args, code=2)
+    assert box.status() == before
+    assert list(box.path(".ebb").glob("runs/*/_ebb_manifest*"))
+    box.path("away").rename(box.path("list"))
+    box.map("--skip-done", *args)
+    assert sorted(box.ran()) == ["a", "b"]
+
+
 def test_fresh_starts_over(box):
     args = ["-j2", "--out", "{}.o", STEP, ":::", "a", "b", "h"]
     half_done(box, args, 2, 3)
@@ -347,7 +379,7 @@ def test_bytes_of_a_file_that_grows_all_the_time(box):
     """Ends within bounded time, whole or with a clear failure."""
     box.write("in", "line\n" * 20)
     r = box.map("-j2", "--retries", "2", "--retry-delay", "0", "--shard", "bytes:10", "in", "--",
-                "cat; echo more >>$GROWS", code=None, seconds=8, GROWS=box.path("in"))
+                "cat; echo more >>$GROWS", code=None, seconds=5, GROWS=box.path("in"))
     assert r.code in (0, 1)
     if r.code == 1:
         assert "in" in r.err and "changed" in r.err
@@ -381,6 +413,37 @@ def test_gzip_in_place_is_not_run_twice(box):
     box.map(*args)
     assert box.ran() == ["h"]
     assert all(gzip.decompress(box.read(n + ".gz")) == n.encode() for n in ("a", "b", "h"))
+
+
+@pytest.mark.parametrize("change", ["sed -i s/x/xx/ {}", "echo more >>{}", "touch {}"])
+def test_a_command_with_output_that_changes_its_own_input(box, change):
+    """It runs once, or fails clearly within its tries; not for ever."""
+    box.write("f", "x\n")
+    r = box.map("--retry-delay", "0", "--out", "{}.o", LOG + "; " + change + "; echo ok", ":::", "f",
+                code=None, seconds=3)
+    assert r.code in (0, 1) and len(box.ran()) <= 3
+    if r.code == 1:
+        assert "changed" in r.err
+
+
+def test_retry_of_pieces(box):
+    box.write("in", "1\n2\n3\n")
+    args = ["--retries", "1", "--out", "{#}.o", "--shard", "bytes:2", "in", "--",
+            "cat; test -e $EBBTEST_HOLD"]
+    box.map(*args, code=1)
+    box.hold()
+    box.ebb("retry")
+    assert [box.read("%d.o" % n) for n in (1, 2, 3)] == [b"1\n", b"2\n", b"3\n"]
+
+
+def test_retry_from_another_folder(box):
+    """Names are relative to where the run was started: told, or found."""
+    box.map("--retries", "1", "--out", "{}.o", "test -e $EBBTEST_HOLD; echo {}", ":::", "a", code=1)
+    box.hold()
+    box.path("sub").mkdir()
+    r = box.ebb("retry", "--state", "../.ebb", cwd=box.path("sub"), code=None, seconds=5)
+    assert not box.path("sub/a.o").exists()
+    assert (r.code == 0 and box.read("a.o") == b"a\n") or (r.code == 2 and "folder" in r.err), r.err
 
 
 # ---- several at once ----

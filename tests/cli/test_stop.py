@@ -67,6 +67,16 @@ def test_the_grace_ends(box, how):
     box.wait_alone()
 
 
+def test_the_grace_of_retry(box):
+    args = ["--retries", "1", "-j1", LOG + "; " + HELD + "; exit 1", ":::", "a"]
+    box.map(*args, code=1)
+    box.hold()
+    run = box.begin("retry", EBB_GRACE="100ms")
+    wait_for_lines(box, 2)
+    os.kill(run.pid, signal.SIGTERM)
+    assert run.wait(8).code == 75
+
+
 def test_the_option_is_stronger_than_the_environment(box):
     run, _ = begin(box, "--grace", "0", EBB_GRACE="1h")
     os.kill(run.pid, signal.SIGTERM)
@@ -142,13 +152,15 @@ def test_stopped_while_the_list_is_still_read(box):
     assert box.ran() == ["a", "b", "c"]
 
 
-def test_stopped_when_all_is_done_is_done(box):
+def test_stopped_when_nothing_is_left_to_do_is_done(box):
+    """75 says "start me again", and a finished list would start anew."""
     run, _ = begin(box, items=("a", "b"))
     os.kill(run.pid, signal.SIGTERM)
     ebbtest.wait_until(lambda: "stopping" in run.err(), 5, "it says so")
     box.release()
-    assert run.wait(10).code in (0, 75)
-    assert box.names() == ["a.o", "b.o"]
+    r = run.wait(10)
+    assert box.names() == ["a.o", "b.o"] and "finished" in r.err
+    assert r.code == 0
 
 
 def test_ignored_signals_stay_ignored(box):
