@@ -171,15 +171,15 @@ static int doctor_main(int argc, char **argv)
 	struct findings f = {0};
 	const char *tmp = getenv("TMPDIR");
 	int code;
-	int next;
+	const char *words[COMMON_WORDS_MAX + 1];
 
-	if (!common_parse(&verb_doctor, argc, argv, &v, &next, &code))
+	if (!common_parse(&verb_doctor, argc, argv, &v, words, &code))
 		return code;
 	f.json = v.json;
 	if (f.json)
 		buf_str(&f.out, "{\"ebb_doctor\":1,\"findings\":[");
 	check_machine(&f);
-	check_state(&f, common_state_dir(next < argc ? argv[next] : v.state));
+	check_state(&f, common_state_dir(words[0] != NULL ? words[0] : v.state));
 	check_room(&f, "scratch", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
 	if (f.json)
 		buf_str(&f.out, "]}\n");
@@ -189,6 +189,7 @@ static int doctor_main(int argc, char **argv)
 
 const struct verb verb_doctor = {
 	.name = "doctor",
+	.max_words = 1,
 	.usage = "ebb doctor [options] [STATE]",
 	.summary = "ebb doctor: is this machine and this state fit for ebb; what to do if not",
 	.text = "examples:\n  ebb doctor\n  ebb doctor --json /srv/state\n",

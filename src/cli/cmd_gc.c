@@ -57,10 +57,10 @@ static int gc_main(int argc, char **argv)
 	struct buf b = {0};
 	struct error e;
 	int code;
-	int next;
+	const char *words[COMMON_WORDS_MAX + 1];
 	enum status st;
 
-	if (!common_parse(&verb_gc, argc, argv, &v, &next, &code))
+	if (!common_parse(&verb_gc, argc, argv, &v, words, &code))
 		return code;
 	v.care.dry_run = v.dry_run;
 	st = common_view_open(v.state, NULL, true, &view, &e);
@@ -80,6 +80,7 @@ static int gc_main(int argc, char **argv)
 
 const struct verb verb_gc = {
 	.name = "gc",
+	.max_words = 0,
 	.usage = "ebb gc [options]",
 	.summary = "ebb gc: remove what dead attempts left, old logs and old runs",
 	.text = "Runs by itself after a run, once a day or when the state outgrows its cap.\n"

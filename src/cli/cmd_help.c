@@ -76,6 +76,8 @@ static int help_main(int argc, char **argv)
 	struct buf b = {0};
 	const struct verb *v;
 
+	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		argv[1] = argv[0];
 	if (argc >= 2 && strcmp(argv[1], "--man") == 0)
 		return print_man(argc > 2 ? argv[2] : NULL);
 	if (argc < 2) {

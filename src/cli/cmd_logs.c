@@ -99,19 +99,19 @@ static int logs_main(int argc, char **argv)
 	struct ledger_shard s;
 	struct error e;
 	int code;
-	int next;
+	const char *words[COMMON_WORDS_MAX + 1];
 	enum status st;
 
-	if (!common_parse(&verb_logs, argc, argv, &v, &next, &code))
+	if (!common_parse(&verb_logs, argc, argv, &v, words, &code))
 		return code;
-	if (next >= argc) {
+	if (words[0] == NULL) {
 		st = error_set(&e, ST_CONFIG, "which shard? ebb logs SHARD; ebb shards lists them");
 		return common_fail(st, &e);
 	}
 	st = common_view_open(v.state, v.run, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	st = common_find_shard(&view, argv[next], &s, &e);
+	st = common_find_shard(&view, words[0], &s, &e);
 	if (st == ST_OK) {
 		code = show_attempts(&view, &s, v.all);
 		ledger_shard_free(&s);
@@ -124,6 +124,7 @@ static int logs_main(int argc, char **argv)
 
 const struct verb verb_logs = {
 	.name = "logs",
+	.max_words = 1,
 	.usage = "ebb logs [options] SHARD",
 	.summary = "ebb logs: what a shard wrote to stderr, and how its attempts ended",
 	.text = "SHARD is a name (a.log, a.log#3), a number from ebb shards, or a prefix that fits\n"

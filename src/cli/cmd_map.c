@@ -223,6 +223,7 @@ static enum status make_spec(const struct map_values *v, const struct map_words 
 	s->retry = retry_policy_default();
 	s->retry.limit[CAUSE_FAILED] = (int)v->retries;
 	s->retry.limit[CAUSE_TIMED_OUT] = (int)v->retries;
+	s->retry.limit[CAUSE_SUPERSEDED] = (int)v->retries;
 	s->retry.backoff_min_ms = v->retry_delay_ms;
 	s->timeout_ms = v->timeout_ms;
 	s->keep_order = v->keep_order;
@@ -247,22 +248,34 @@ static enum status make_spec(const struct map_values *v, const struct map_words 
 	return st == ST_OK ? parse_shard(v, s, e) : st;
 }
 
+/* Before any state is touched: a list that cannot be read does no harm. */
+static enum status open_list(const struct map_values *v, const struct map_words *w,
+    struct list **out, struct error *e)
+{
+	struct list_options o = {.nul = v->nul, .skip_empty = v->skip_empty, .colsep = v->colsep};
+	struct list *probe = NULL;
+	struct list_source word = {.words = (const char *const *)w->command, .n_words = 1};
+	struct list_options only = {.colsep = v->colsep};
+	enum status st = ST_OK;
+
+	if (v->colsep != NULL) {
+		st = list_open(&word, 1, &only, &probe, e);
+		list_close(probe);
+		if (st != ST_OK)
+			return error_prefix(e, st, "--colsep");
+	}
+	return list_open(w->sources, w->n_sources, &o, out, e);
+}
+
 static enum status make_drive(const struct map_values *v, const struct map_words *w,
     struct drive *d, struct error *e)
 {
-	const char *grace = getenv("EBB_GRACE");
 	enum status st = parse_jobs(v->jobs, &d->slots, e);
 
 	if (st == ST_OK)
 		st = parse_halt(v->halt, &d->halt, e);
-	d->grace_ms = v->grace_ms;
-	if (st == ST_OK && v->grace_ms < 0) {
-		d->grace_ms = 30000;
-		if (grace != NULL && grace[0] != '\0')
-			st = str_parse_duration(grace, &d->grace_ms, e);
-		if (st != ST_OK)
-			(void)error_prefix(e, st, "EBB_GRACE");
-	}
+	if (st == ST_OK)
+		st = common_grace(v->grace_ms, &d->grace_ms, e);
 	d->state = v->state;
 	d->if_running = v->if_running;
 	d->fresh = v->fresh;
@@ -273,12 +286,7 @@ static enum status make_drive(const struct map_values *v, const struct map_words
 	d->show_stderr = !v->no_stderr;
 	d->quiet = v->quiet;
 	d->input.plan = true;
-	d->input.sources = w->sources;
-	d->input.n_sources = w->n_sources;
-	d->input.list.nul = v->nul;
-	d->input.list.skip_empty = v->skip_empty;
-	d->input.list.colsep = v->colsep;
-	return st;
+	return st == ST_OK ? open_list(v, w, &d->input.list, e) : st;
 }
 
 static int map_main(int argc, char **argv)
@@ -304,6 +312,8 @@ static int map_main(int argc, char **argv)
 	if (st == ST_OK)
 		st = make_spec(&v, &w, &spec, &e);
 	if (st == ST_OK)
+		st = worker_check_spec(&spec, &e);
+	if (st == ST_OK)
 		st = make_drive(&v, &w, &d, &e);
 	d.spec = &spec;
 	if (st == ST_OK && v.dry_run)
@@ -317,6 +327,7 @@ static int map_main(int argc, char **argv)
 		code = drive_run(&d);
 	}
 out:
+	list_close(d.input.list);
 	spec_free(&spec);
 	map_words_free(&w);
 	free(v.arg_files.list);

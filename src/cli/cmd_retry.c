@@ -34,16 +34,18 @@ static int retry_main(int argc, char **argv)
 	struct error e;
 	int64_t failed;
 	int code;
-	int next;
+	const char *words[COMMON_WORDS_MAX + 1];
 	enum status st;
 
-	if (!common_parse(&verb_retry, argc, argv, &v, &next, &code))
+	if (!common_parse(&verb_retry, argc, argv, &v, words, &code))
 		return code;
-	st = common_view_open(v.state, next < argc ? argv[next] : NULL, false, &view, &e);
+	st = common_view_open(v.state, words[0], false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
 	failed = ledger_stage_failed(&view.stage);
 	st = spec_decode(view.run.spec, &spec, &e);
+	if (st == ST_OK)
+		st = common_grace(-1, &d.grace_ms, &e);
 	if (st == ST_OK && failed == 0)
 		log_line(LOG_INFO, "%s: nothing failed, nothing to retry", view.run.name);
 	else if (st == ST_OK && !view.stage.plan_complete)
@@ -65,6 +67,7 @@ static int retry_main(int argc, char **argv)
 
 const struct verb verb_retry = {
 	.name = "retry",
+	.max_words = 1,
 	.usage = "ebb retry [options] [RUN]",
 	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
 	.text = "Without RUN, the newest. To be started in the folder that the run was started in.\n"

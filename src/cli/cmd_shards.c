@@ -147,13 +147,13 @@ static int shards_main(int argc, char **argv)
 	size_t i;
 	struct error e;
 	int code;
-	int next;
+	const char *words[COMMON_WORDS_MAX + 1];
 	enum status st = ST_OK;
 
-	if (!common_parse(&verb_shards, argc, argv, &v, &next, &code))
+	if (!common_parse(&verb_shards, argc, argv, &v, words, &code))
 		return code;
-	if (next < argc && v.run == NULL)
-		v.run = argv[next];
+	if (words[0] != NULL && v.run == NULL)
+		v.run = words[0];
 	for (i = 0; i < v.state.n; i++) {
 		if (shard_state_of_name(v.state.list[i], &wanted))
 			only = true;
@@ -171,6 +171,7 @@ static int shards_main(int argc, char **argv)
 
 const struct verb verb_shards = {
 	.name = "shards",
+	.max_words = 1,
 	.usage = "ebb shards [options] [RUN]",
 	.summary = "ebb shards: the shards of a run: number, state, attempts, name, how it ended",
 	.text = "examples:\n  ebb shards --state failed\n  ebb shards --json r7 | jq .attempts\n",

@@ -171,12 +171,12 @@ static int status_main(int argc, char **argv)
 	struct error e;
 	const char *name;
 	int code;
-	int next;
+	const char *words[COMMON_WORDS_MAX + 1];
 	enum status st;
 
-	if (!common_parse(&verb_status, argc, argv, &v, &next, &code))
+	if (!common_parse(&verb_status, argc, argv, &v, words, &code))
 		return code;
-	name = next < argc ? argv[next] : NULL;
+	name = words[0];
 	st = common_view_open(v.state, name, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
@@ -200,6 +200,7 @@ static int status_main(int argc, char **argv)
 
 const struct verb verb_status = {
 	.name = "status",
+	.max_words = 1,
 	.usage = "ebb status [options] [RUN]",
 	.summary = "ebb status: how far the runs of a state are",
 	.text = "examples:\n  ebb status\n  ebb status r7\n  ebb status --json | jq '.runs[0].shards'\n",

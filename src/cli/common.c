@@ -18,6 +18,18 @@ const char *common_state_dir(const char *option)
 	return env != NULL && env[0] != '\0' ? env : ".ebb";
 }
 
+enum status common_grace(int64_t option, int64_t *ms, struct error *e)
+{
+	const char *env = getenv("EBB_GRACE");
+	enum status st;
+
+	*ms = option >= 0 ? option : 30000;
+	if (option >= 0 || env == NULL || env[0] == '\0')
+		return ST_OK;
+	st = str_parse_duration(env, ms, e);
+	return st == ST_OK ? ST_OK : error_prefix(e, st, "EBB_GRACE");
+}
+
 int common_fail(enum status st, const struct error *e)
 {
 	log_line(LOG_ERROR, "%s", e->text);
@@ -34,12 +46,48 @@ int common_fail(enum status st, const struct error *e)
 	}
 }
 
-bool common_parse(const struct verb *v, int argc, char **argv, void *values, int *next,
-    int *code)
+static enum status add_word(const struct verb *v, const char *word, const char **words, int *n,
+    struct error *e)
+{
+	if (*n >= v->max_words || *n >= COMMON_WORDS_MAX)
+		return error_set(e, ST_CONFIG, "one word too many: \"%.60s\"; usage: %s", word,
+		    v->usage);
+	words[(*n)++] = word;
+	return ST_OK;
+}
+
+static enum status parse_all(const struct verb *v, int argc, char **argv, void *values,
+    const char **words, bool *help, struct error *e)
+{
+	bool only_words = false;
+	int n = 0;
+	int at = 0;
+	enum status st = ST_OK;
+
+	*help = false;
+	while (st == ST_OK && !*help) {
+		int next = 1;
+
+		if (!only_words)
+			st = options_parse(v, argc - at, argv + at, values, &next, help, e);
+		at += next;
+		if (st != ST_OK || *help || at >= argc)
+			break;
+		if (!only_words && strcmp(argv[at], "--") == 0)
+			only_words = true;
+		else
+			st = add_word(v, argv[at], words, &n, e);
+	}
+	words[n] = NULL;
+	return st;
+}
+
+bool common_parse(const struct verb *v, int argc, char **argv, void *values,
+    const char *words[COMMON_WORDS_MAX + 1], int *code)
 {
 	struct error e;
 	bool help;
-	enum status st = options_parse(v, argc, argv, values, next, &help, &e);
+	enum status st = parse_all(v, argc, argv, values, words, &help, &e);
 
 	if (st == ST_OK && help) {
 		struct buf b = {0};

@@ -11,14 +11,21 @@
 /* --state, else EBB_STATE, else ./.ebb. */
 const char *common_state_dir(const char *option);
 
+/* How long commands may go on after INT or TERM: `option` if it is not negative,
+ * else EBB_GRACE, else 30 s. */
+enum status common_grace(int64_t option, int64_t *ms, struct error *e) MUST_USE;
+
 /* Logs the error and returns the exit code of its class. */
 int common_fail(enum status st, const struct error *e);
 
-/* Parses; when the verb has nothing more to do (help was asked for and shown,
+enum { COMMON_WORDS_MAX = 4 };
+
+/* Parses options and words in any order (after "--" only words); words[] is
+ * filled and NULL-terminated. When the verb has nothing more to do (help was asked for and shown,
  * or the words are wrong and that was said) returns false and *code is the exit
  * code. */
-bool common_parse(const struct verb *v, int argc, char **argv, void *values, int *next,
-    int *code);
+bool common_parse(const struct verb *v, int argc, char **argv, void *values,
+    const char *words[COMMON_WORDS_MAX + 1], int *code);
 
 /* Opens the state folder's ledger to look at it, and the run of that name
  * (NULL or "": the newest). */

@@ -170,7 +170,6 @@ static enum status next_generation(struct driving *g, const char *spec_json, str
 		st = retire_manifest(g, e);
 	if (st != ST_OK)
 		return st;
-	g->carry_from = g->d->skip_done ? g->run.stage : 0;
 	g->fresh_generation = true;
 	return ledger_run_renew(g->ledger, &g->run, spec_json, e);
 }
@@ -190,13 +189,18 @@ static enum status find_run(struct driving *g, struct error *e)
 	if (st != ST_OK)
 		goto out;
 	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
-	if (st == ST_NOT_FOUND) {
+	if (st == ST_NOT_FOUND && !g->d->input.plan) {
+		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
+	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, title.data, json.data, &g->run, e);
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
 			st = next_generation(g, json.data, e);
 		else
 			st = ledger_retry(g->ledger, g->run.stage, 0, &g->retried, e);
+		/* A list that was killed while it was read takes over the rest. */
+		if (g->d->skip_done)
+			g->carry_from = g->run.previous;
 	}
 out:
 	buf_free(&json);

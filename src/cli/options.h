@@ -43,6 +43,7 @@ struct verb {
 	const char *usage;    /* lines after "usage: " */
 	const char *summary;  /* one line */
 	const char *text;     /* paragraphs after the options; examples first; may be NULL */
+	int max_words;        /* beside options; -1: the verb looks itself */
 	const struct option *options; /* ends with a NULL name */
 	size_t n_values;      /* size of the struct that offsets point into */
 	int (*run)(int argc, char **argv);

@@ -133,11 +133,14 @@ static int exit_code(const struct worker_result *r)
 		return EXIT_UNREACHABLE;
 	if (r->plan_failed)
 		return EXIT_BAD_USAGE;
+	/* Stopped when there was nothing left to stop. */
+	if (r->sealed)
+		return EXIT_DONE;
 	if (r->interrupted)
 		return EXIT_INTERRUPTED;
 	if (r->drained)
 		return EXIT_DRAINED;
-	return r->sealed ? EXIT_DONE : EXIT_SOME_FAILED;
+	return EXIT_SOME_FAILED;
 }
 
 int summary_print(const struct worker_options *opt, const struct worker_result *r, bool quiet)

@@ -83,6 +83,7 @@ struct ledger_run {
 	int generation;             /* 1 at first */
 	enum run_state state;
 	int64_t stage;              /* id of its newest generation's stage */
+	int64_t previous;           /* stage of the generation before; 0: none */
 	int64_t created_wall_ms;
 	int64_t changed_wall_ms;    /* last change of state or generation */
 	char *title;                /* one line for people */

@@ -16,7 +16,8 @@ static int64_t wall_ms(void)
 /* ---- reading runs ---- */
 
 #define RUN_COLUMNS \
-	"id, name, key, generation, state, stage, created_wall_ms, changed_wall_ms, title, spec"
+	"id, name, key, generation, state, stage, created_wall_ms, changed_wall_ms, title, spec, " \
+	"coalesce((SELECT max(s.id) FROM stage AS s WHERE s.run = run.id AND s.id < run.stage), 0)"
 
 static enum status run_from(struct q *q, struct ledger_run *out, struct error *e)
 {
@@ -32,6 +33,7 @@ static enum status run_from(struct q *q, struct ledger_run *out, struct error *e
 	out->generation = col_small(q, 3);
 	out->state = (enum run_state)state;
 	out->stage = col_int(q, 5);
+	out->previous = col_int(q, 10);
 	out->created_wall_ms = col_int(q, 6);
 	out->changed_wall_ms = col_int(q, 7);
 	st = col_fixed(q, 2, out->key, LEDGER_ID_SIZE, e);

@@ -285,38 +285,44 @@ static enum status replace(const char *private_name, const char *final,
 	return ST_OK;
 }
 
-static enum status file_publish(void *self, const char *private_name, const char *final,
-    const struct store_sum *mine, const struct store_sum *previous, struct error *e)
+/* The private file is gone: somebody finished this before, or it is lost. */
+static enum status published_before(const char *private_name, const char *final,
+    const struct store_sum *mine, struct error *e)
 {
 	struct store_sum there = {0};
-	enum status st;
+	enum status st = look_at(final, &there, e);
 
-	(void)self;
-	if (sys_rename_noreplace(private_name, final) == 0)
-		return ST_OK;
-	if (errno == ENOENT) {
-		struct stat sb;
-
-		if (lstat(private_name, &sb) == 0) {
-			st = make_parents(final, e);
-			if (st != ST_OK)
-				return st;
-			if (sys_rename_noreplace(private_name, final) == 0)
-				return ST_OK;
-		}
-	}
-	if (errno == EEXIST)
-		return replace(private_name, final, mine, previous, e);
-	if (errno != ENOENT)
-		return error_os(e, errno, "cannot rename %s to %s", private_name, final);
-	/* The private file is gone: somebody finished this before, or it is lost. */
-	st = look_at(final, &there, e);
 	if (st == ST_OK && same_sum(&there, mine))
 		return ST_OK;
 	if (st == ST_OK || st == ST_NOT_FOUND)
 		return error_set(e, ST_NOT_FOUND, "%s is gone and %s is not it", private_name,
 		    final);
 	return st;
+}
+
+static enum status file_publish(void *self, const char *private_name, const char *final,
+    const struct store_sum *mine, const struct store_sum *previous, struct error *e)
+{
+	struct stat sb;
+	enum status st;
+
+	(void)self;
+	if (sys_rename_noreplace(private_name, final) == 0)
+		return ST_OK;
+	if (errno == ENOENT || errno == ENOTDIR) {
+		if (lstat(private_name, &sb) == -1)
+			return published_before(private_name, final, mine, e);
+		st = make_parents(final, e);
+		if (st != ST_OK)
+			return st;
+		if (sys_rename_noreplace(private_name, final) == 0)
+			return ST_OK;
+	}
+	if (errno == EEXIST)
+		return replace(private_name, final, mine, previous, e);
+	st = error_os(e, errno, "cannot rename %s to %s", private_name, final);
+	/* The private file was there just now: it is not "gone". */
+	return st == ST_NOT_FOUND ? ST_TRANSIENT : st;
 }
 
 static enum status file_discard(void *self, const char *private_name, struct error *e)

@@ -182,7 +182,7 @@ static enum status care_log(struct care *c, const char *dir, const char *name, v
 	int64_t age = age_ms(c, dir, name);
 	enum status st;
 
-	if (age <= keep[0])
+	if (age <= keep[0] && age <= keep[1])
 		return ST_OK;
 	st = ledger_shard_get(c->ledger, strtoll(name, NULL, 10), &s, e);
 	if (st == ST_OK) {
@@ -191,7 +191,7 @@ static enum status care_log(struct care *c, const char *dir, const char *name, v
 	} else if (st != ST_NOT_FOUND) {
 		return st;
 	}
-	if (!good && age <= keep[1])
+	if (age <= keep[good ? 0 : 1])
 		return ST_OK;
 	c->report->logs++;
 	return remove_tree(c, dir, name, e);
@@ -282,7 +282,8 @@ static enum status care_runs(struct care *c, int64_t *log_keep, int64_t run_keep
 			continue;
 		}
 		st = care_files(c, &runs[i], log_keep, e);
-		while (st == ST_OK && more && !c->opt->dry_run)
+		/* An unfinished generation may still take done items over (--skip-done). */
+		while (st == ST_OK && more && !c->opt->dry_run && is_over(&runs[i]))
 			st = ledger_generation_prune(c->ledger, runs[i].id, PRUNE_ROWS, &more, e);
 	}
 	ledger_run_list_free(runs, n);

@@ -77,7 +77,6 @@ enum status dryrun_print(const struct spec *spec, const struct worker_input *inp
     struct error *e)
 {
 	struct dryrun *d = mem_zero(sizeof(*d));
-	struct list *list = NULL;
 	struct buf text = {0};
 	bool end = false;
 	size_t n_args;
@@ -88,16 +87,13 @@ enum status dryrun_print(const struct spec *spec, const struct worker_input *inp
 	d->w.spec = spec;
 	d->w.opt = &d->opt;
 	st = launch_prepare(&d->w, e);
-	if (st == ST_OK)
-		st = list_open(input->sources, input->n_sources, &input->list, &list, e);
 	while (st == ST_OK && !end) {
-		st = list_next(list, &text, &n_args, &end, e);
+		st = list_next(input->list, &text, &n_args, &end, e);
 		if (st == ST_OK && !end)
 			st = print_item(d, &text, e);
 	}
 	if (st == ST_OK && fflush(stdout) != 0)
 		st = error_os(e, errno, "cannot write to stdout");
-	list_close(list);
 	buf_free(&text);
 	launch_release(&d->w);
 	free(d);

@@ -49,7 +49,9 @@ enum status launch_prepare(struct work *w, struct error *e)
 		return st;
 	if (!w->spec->shell && template_uses_item(w->words[0]))
 		return ST_OK; /* the item is the program: looked up for each */
-	return guardian_find_program(name, &w->program, e);
+	st = guardian_find_program(name, &w->program, e);
+	/* Told before anything runs: it is the line that is wrong. */
+	return st == ST_DENIED ? ST_CONFIG : st;
 }
 
 void launch_release(struct work *w)
@@ -61,6 +63,20 @@ void launch_release(struct work *w)
 	free(w->words);
 	template_free(w->out);
 	free(w->program);
+}
+
+enum status worker_check_spec(const struct spec *spec, struct error *e)
+{
+	struct work *w = mem_zero(sizeof(*w));
+	enum status st;
+
+	if (w == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	w->spec = spec;
+	st = launch_prepare(w, e);
+	launch_release(w);
+	free(w);
+	return st;
 }
 
 /* All strings of a request in one buffer, as offsets until it stops growing. */
@@ -258,6 +274,10 @@ static enum status check_input(struct attempt *a, struct error *e)
 	now = file_version_of(a->shard.item);
 	if (file_version_equal(&now, planned))
 		return ST_OK;
+	/* A range of another version means nothing. */
+	if (a->shard.part >= 0)
+		return error_set(e, ST_CONFIG, "the input %s changed after it was cut; the same line "
+		    "again cuts it anew", a->shard.item);
 	a->input_changed = true;
 	a->after = now;
 	if (!now.exists)

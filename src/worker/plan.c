@@ -1,5 +1,7 @@
 /* The planner: reads the list, cuts files, and writes what is new into the
  * ledger, a chunk at a time, while the first shards are already running. */
+#include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,36 +130,85 @@ static void note_below(struct planner *p, int64_t below)
 	(void)uv_async_send(&p->w->wake);
 }
 
+/* One spelling for one file: no "./", no "//". */
+static void normalise(struct buf *name)
+{
+	char *from = name->data;
+	char *to = name->data;
+
+	while (from != NULL && *from != '\0') {
+		bool start = to == name->data || to[-1] == '/';
+
+		if (start && from[0] == '.' && from[1] == '/')
+			from += 2;
+		else if (start && from[0] == '/' && to > name->data)
+			from++;
+		else
+			*to++ = *from++;
+	}
+	if (to != NULL) {
+		*to = '\0';
+		name->len = (size_t)(to - name->data);
+	}
+}
+
+static bool climbs(const char *path)
+{
+	while (path != NULL) {
+		while (*path == '/')
+			path++;
+		if (strncmp(path, "..", 2) == 0 && (path[2] == '/' || path[2] == '\0'))
+			return true;
+		path = strchr(path, '/');
+	}
+	return false;
+}
+
+/* What follows `root` in the name, NULL if it is not below it. */
+static const char *below_root(const char *final, const char *root)
+{
+	size_t len = strlen(root);
+
+	while (len > 1 && root[len - 1] == '/')
+		len--;
+	if (strncmp(final, root, len) != 0 || (final[len] != '/' && root[len - 1] != '/'))
+		return NULL;
+	return final + len;
+}
+
 /* A name inside the folder that outputs may be in. */
 static enum status check_final(struct planner *p, const char *final, size_t len, struct error *e)
 {
 	const char *root = p->w->spec->out_root;
-	const char *part = final;
-	bool absolute = final[0] == '/';
-	bool climbs = false;
+	const char *rest = root == NULL ? NULL : below_root(final, root);
 
 	if (memchr(final, '\0', len) != NULL || len == 0 || final[len - 1] == '/')
 		return error_set(e, ST_CONFIG, "the output name \"%.200s\" is not a file name", final);
-	while (part != NULL) {
-		while (*part == '/')
-			part++;
-		climbs = climbs || (strncmp(part, "..", 2) == 0 && (part[2] == '/' || part[2] == '\0'));
-		part = strchr(part, '/');
-	}
-	if (root != NULL) {
-		size_t rl = strlen(root);
-
-		while (rl > 1 && root[rl - 1] == '/')
-			rl--;
-		if (!climbs && strncmp(final, root, rl) == 0 &&
-		    (final[rl] == '/' || root[rl - 1] == '/'))
-			return ST_OK;
-	} else if (!absolute && !climbs) {
+	if (root == NULL && final[0] != '/')
+		rest = final;
+	if (rest != NULL && !climbs(rest))
 		return ST_OK;
-	}
 	return error_set(e, ST_CONFIG, "the output name \"%.200s\" is outside of the folder %s; use "
 	    "a name such as --out 'out/{/}', or allow it with --out-root FOLDER", final,
 	    root == NULL ? "that ebb was started in" : root);
+}
+
+/* Names belong to the folder that the state is in; those of a run that was
+ * started elsewhere are kept whole, so that two folders may share a state. */
+static enum status anchor(struct planner *p, struct buf *name, struct error *e)
+{
+	struct buf whole = {0};
+	char cwd[PATH_MAX];
+
+	if (name->data == NULL || name->data[0] == '/' ||
+	    strcmp(state_place(p->w->opt->state), ".") == 0)
+		return ST_OK;
+	if (getcwd(cwd, sizeof(cwd)) == NULL)
+		return error_os(e, errno, "cannot tell the current folder");
+	buf_printf(&whole, "%s/%s", cwd, name->data);
+	buf_free(name);
+	*name = whole;
+	return buf_check(name, e);
 }
 
 struct output_op {
@@ -209,11 +260,15 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 	const char *final;
 	enum status st = template_expand(p->w->out, &v, &name, e);
 
-	final = name.data == NULL ? "" : name.data;
 	if (st == ST_OK)
 		st = buf_check(&name, e);
+	if (st == ST_OK && memchr(name.data == NULL ? "" : name.data, '\0', name.len) == NULL)
+		normalise(&name);
 	if (st == ST_OK)
-		st = check_final(p, final, name.len, e);
+		st = check_final(p, name.data == NULL ? "" : name.data, name.len, e);
+	if (st == ST_OK)
+		st = anchor(p, &name, e);
+	final = name.data == NULL ? "" : name.data;
 	if (st == ST_OK && !p->known)
 		st = check_target(p, final, name.len, e);
 	if (st == ST_OK) {
@@ -494,7 +549,6 @@ static void *planner_thread(void *arg)
 
 static void planner_free(struct planner *p)
 {
-	list_close(p->list);
 	hash_destroy(p->hash);
 	hash_destroy(p->digest);
 	buf_free(&p->texts);
@@ -503,7 +557,6 @@ static void planner_free(struct planner *p)
 
 enum status planner_start(struct work *w, struct error *e)
 {
-	const struct worker_input *in = &w->opt->input;
 	struct planner *p = mem_zero(sizeof(*p));
 	enum status st;
 	int r;
@@ -515,9 +568,9 @@ enum status planner_start(struct work *w, struct error *e)
 	p->with_files = w->last.with_files > 0;
 	p->hash = hash_create();
 	p->digest = hash_create();
+	p->list = w->opt->input.list;
 	st = p->hash == NULL || p->digest == NULL
-	    ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : list_open(in->sources, in->n_sources, &in->list, &p->list, e);
+	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
 	if (st == ST_OK) {
 		r = pthread_create(&p->thread, NULL, planner_thread, p);
 		if (r != 0)

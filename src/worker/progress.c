@@ -10,16 +10,20 @@
 
 enum { EVERY_MS = 30000 };
 
+/* Attempts that were done since this worker began. */
+static int64_t done_now(const struct work *w)
+{
+	return w->last.ended[CAUSE_DONE] - w->result->before.ended[CAUSE_DONE];
+}
+
 void progress_start(struct work *w)
 {
 	const struct ledger_stage *s = &w->last;
 	struct buf b = {0};
-	int64_t done = ledger_stage_done(&w->result->before);
+	int64_t done = ledger_stage_done(s) - done_now(w);
 
 	if (!w->opt->progress)
 		return;
-	if (w->planner != NULL && s->planned < done)
-		done = s->planned;
 	buf_printf(&b, "%s: ", w->opt->run.name);
 	if (done > 0) {
 		str_count(&b, done);
@@ -40,7 +44,7 @@ void progress_start(struct work *w)
 static void add_time_left(struct work *w, struct buf *b, int64_t done, int64_t total)
 {
 	int64_t wall = sys_boot_ns() / 1000000 - w->started_boot_ms;
-	int64_t mine = done - ledger_stage_done(&w->result->before);
+	int64_t mine = done_now(w);
 
 	if (mine < 2 || wall < 1000)
 		return;

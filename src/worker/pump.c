@@ -63,7 +63,8 @@ static void *pump_thread(void *arg)
 
 		if (cut_short || !file_version_equal(&now, &p->planned))
 			p->status = error_set(&p->error, ST_CORRUPT,
-			    "the input %s changed while it was read", p->path);
+			    "the input %s changed after it was cut; the same line again cuts it anew",
+			    p->path);
 	}
 	(void)close(p->pipe_write);
 	return NULL;

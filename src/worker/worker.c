@@ -124,8 +124,13 @@ static void open_loop(struct work *w)
 	w->claim_timer.data = w;
 	w->guardian_poll.data = w;
 	for (i = 0; i < 3; i++) {
+		struct sigaction now;
+
 		(void)uv_signal_init(&w->loop, &w->sig[i]);
 		w->sig[i].data = w;
+		/* nohup, or a shell's background job: who ignores it means it. */
+		if (sigaction(sigs[i], NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+			continue;
 		(void)uv_signal_start(&w->sig[i], on_signal, sigs[i]);
 	}
 	(void)uv_poll_start(&w->guardian_poll, UV_READABLE, on_guardian);

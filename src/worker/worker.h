@@ -29,9 +29,7 @@ struct halt_rule {
 
 struct worker_input {
 	bool plan;                       /* false: the plan is made, or another's */
-	const struct list_source *sources;
-	size_t n_sources;
-	struct list_options list;
+	struct list *list;               /* open; borrowed; only when planning */
 	const uint8_t *fingerprint;      /* HASH_SIZE bytes */
 	int64_t carry_from;              /* stage to take done items from, or 0 */
 };
@@ -93,6 +91,10 @@ struct worker_result {
 };
 
 void worker_result_free(struct worker_result *r);
+
+/* Is the command one that can be run, and are its replacement strings and those
+ * of the output's name right? To be asked before anything is made. */
+enum status worker_check_spec(const struct spec *spec, struct error *e) MUST_USE;
 
 /* Works until the run is finished or it is told to stop. Takes over the ledger
  * handle (closes it). Returns an error only when it could not begin; what

@@ -100,9 +100,14 @@ static void classify_start_failure(struct attempt *a)
 {
 	struct error e;
 
-	(void)error_os(&e, a->end.os_errno, "%s",
-	    a->end.fate == GUARDIAN_EXEC_FAILED ? "the command could not be run"
-	                                        : "the command could not be started");
+	const char *program = a->w->program == NULL ? "the command" : a->w->program;
+
+	if (a->end.fate == GUARDIAN_EXEC_FAILED && a->end.os_errno == ENOENT)
+		(void)error_set(&e, ST_NOT_FOUND, "%s could not be run: it is gone, or the "
+		    "interpreter in its first line (#!) is not there", program);
+	else
+		(void)error_os(&e, a->end.os_errno, "%s could not be %s", program,
+		    a->end.fate == GUARDIAN_EXEC_FAILED ? "run" : "started");
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e.text);
 	a->rec.cause = CAUSE_INFRASTRUCTURE;
 	if (a->end.fate == GUARDIAN_EXEC_FAILED && !a->w->success_seen)
@@ -334,10 +339,14 @@ void wrap_run(struct attempt *a)
 	a->pump = NULL;
 	if (a->end.err_bytes > 0)
 		keep_stderr(a);
-	if (a->rec.cause == CAUSE_DONE && st != ST_OK)
+	if (a->rec.cause == CAUSE_DONE && st != ST_OK) {
 		fail_infrastructure(a, &e);
+		/* Its range was cut from another version. */
+		a->no_retry = st == ST_CORRUPT;
+	}
 	a->after = a->shard.item_len < 4096 ? file_version_of(a->shard.item) : a->shard.version;
-	if (a->rec.cause == CAUSE_DONE && checked && a->shard.version.exists &&
+	if (a->rec.cause == CAUSE_DONE && checked && a->shard.part < 0 &&
+	    a->shard.version.exists &&
 	    !file_version_equal(&a->after, &a->shard.version)) {
 		a->input_changed = true;
 		a->rec.cause = CAUSE_SUPERSEDED;

@@ -1,5 +1,6 @@
 """Items and names of every kind, and many of them."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,7 +10,7 @@ import time
 import pytest
 
 import ebbtest
-from ebbtest import parse_json
+
 
 NAMES = {
     "space": b"a b", "leading space": b" a", "trailing space": b"a ", "tab": b"a\tb",
@@ -55,7 +56,7 @@ def test_nothing_raw_reaches_the_terminal(box, kind):
 def test_names_in_the_manifest_and_json_logs(box):
     box.map("-0", "--log", "json", "--out", "x{}", "echo", stdin=b"\xff\"\\\n\x01\0")
     manifests = list(box.path(".ebb").glob("runs/*/_ebb_manifest*.json"))
-    (row,) = parse_json(manifests[0].read_bytes())["list"]
+    (row,) = json.loads(manifests[0].read_bytes())["list"]
     assert row["shard"] == "\ufffd\"\\\n\x01"
 
 

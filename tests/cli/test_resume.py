@@ -1,6 +1,7 @@
 """Killed and started again, the same line goes on: what was done is not run
 again, whatever became of the list meanwhile."""
 
+import json
 import gzip
 import os
 import signal
@@ -20,7 +21,7 @@ def done_count(box, n):
     def look():
         r = box.ebb("status", "--json", code=None)
         return r.code == 0 and b'"runs":[]' not in r.out and \
-            ebbtest.parse_json(r.out)["runs"][-1]["done"] >= n
+            json.loads(r.out)["runs"][-1]["done"] >= n
     return ebbtest.wait_until(look, 10, "%d done" % n)
 
 

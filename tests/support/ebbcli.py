@@ -4,6 +4,7 @@ A test's own record of what was run is box.log: commands append to
 "$EBBTEST_LOG". The files of a test that ebb does not know of (the log, what
 holds commands back) are in box.top, the working folder is box.root."""
 
+import json
 import os
 import subprocess
 import tempfile
@@ -123,8 +124,7 @@ class CliBox(Box):
     # ---- looking ----
 
     def status(self, *args):
-        value = parse_json(self.ebb("status", "--json", *args).out)
-        return value["runs"]
+        return json.loads(self.ebb("status", "--json", *args).out)["runs"]
 
     def shards(self, *args):
         out = self.ebb("shards", "--json", *args).out
