@@ -223,7 +223,6 @@ static enum status make_spec(const struct map_values *v, const struct map_words 
 	s->retry = retry_policy_default();
 	s->retry.limit[CAUSE_FAILED] = (int)v->retries;
 	s->retry.limit[CAUSE_TIMED_OUT] = (int)v->retries;
-	s->retry.limit[CAUSE_SUPERSEDED] = (int)v->retries;
 	s->retry.backoff_min_ms = v->retry_delay_ms;
 	s->timeout_ms = v->timeout_ms;
 	s->keep_order = v->keep_order;

@@ -41,7 +41,7 @@ static enum status owner_item(struct sqlite_ledger *l, int64_t row, int64_t *ord
 	struct q q;
 
 	*ordinal = -1;
-	q_open(&q, l, "SELECT ordinal, item FROM shard WHERE row = ?");
+	q_open(&q, l, "SELECT ordinal, item, part FROM shard WHERE row = ?");
 	q_int(&q, row);
 	if (q_row(&q)) {
 		size_t len;
@@ -49,6 +49,8 @@ static enum status owner_item(struct sqlite_ledger *l, int64_t row, int64_t *ord
 
 		*ordinal = col_int(&q, 0);
 		str_display(shown, item, len, 80);
+		if (col_int(&q, 2) >= 0)
+			buf_printf(shown, "#%lld", (long long)col_int(&q, 2) + 1);
 	}
 	return q_close(&q, e);
 }

@@ -98,7 +98,6 @@ struct retry_policy retry_policy_default(void)
 			[CAUSE_TIMED_OUT] = 3,
 			[CAUSE_OUT_OF_MEMORY] = 3,
 			[CAUSE_INFRASTRUCTURE] = 10,
-			[CAUSE_SUPERSEDED] = 10,
 		},
 		.backoff_min_ms = 1000,
 		.backoff_max_ms = 60000,
@@ -162,7 +161,8 @@ static void judge_budget(const struct shard_event *ev, const struct retry_policy
     struct shard *out)
 {
 	int limit = p->limit[ev->cause];
-	bool counts = ev->cause != CAUSE_CANCELLED && ev->cause != CAUSE_DONE && !ev->progressed;
+	bool counts = ev->cause != CAUSE_CANCELLED && ev->cause != CAUSE_SUPERSEDED &&
+	    ev->cause != CAUSE_DONE && !ev->progressed;
 
 	if (counts)
 		out->count[ev->cause]++;

@@ -51,7 +51,7 @@ struct retry_policy {
 };
 
 /* failures 3, interruptions 20, infrastructure 10, losses 20, time-outs 3, out
- * of memory 3, input changed meanwhile 10; back-off 1 s to 60 s; alone after 3 losses. */
+ * of memory 3; back-off 1 s to 60 s; alone after 3 losses. */
 struct retry_policy retry_policy_default(void);
 
 /* Delay before the nth (1-based) retry after `cause`: exponential between the

@@ -141,7 +141,7 @@ static enum status check_sources(const struct list_source *sources, size_t n, st
 			stdins++;
 	}
 	if (stdins > 1)
-		return error_set(e, ST_CONFIG, "standard input is named as a list twice");
+		return error_set(e, ST_CONFIG, "stdin is named as a list twice");
 	return ST_OK;
 }
 

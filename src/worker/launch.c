@@ -263,27 +263,26 @@ static enum status private_name(struct work *w, struct attempt *a, struct error 
 	return st;
 }
 
-/* The input must be what it was when it was planned. */
+/* The input must be there. An item whose file changed since it was planned is
+ * worked on as it is now; a range must be of the version that it was cut from. */
 static enum status check_input(struct attempt *a, struct error *e)
 {
 	struct file_version now;
-	const struct file_version *planned = &a->shard.version;
+	struct file_version *planned = &a->shard.version;
 
 	if (!planned->exists)
 		return ST_OK;
 	now = file_version_of(a->shard.item);
 	if (file_version_equal(&now, planned))
 		return ST_OK;
-	/* A range of another version means nothing. */
-	if (a->shard.part >= 0)
-		return error_set(e, ST_CONFIG, "the input %s changed after it was cut; the same line "
-		    "again cuts it anew", a->shard.item);
-	a->input_changed = true;
-	a->after = now;
 	if (!now.exists)
 		return error_set(e, ST_NOT_FOUND, "the input %s was removed after it was listed",
 		    a->shard.item);
-	return error_set(e, ST_BUSY, "the input %s changed after it was listed", a->shard.item);
+	if (a->shard.part >= 0)
+		return error_set(e, ST_CONFIG, "the input %s changed after it was cut; the same line "
+		    "again cuts it anew", a->shard.item);
+	*planned = now;
+	return ST_OK;
 }
 
 static enum status send_request(struct work *w, struct attempt *a, struct strings *argv,

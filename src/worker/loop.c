@@ -419,11 +419,8 @@ void loop_receive(struct work *w)
 /* What could not even be started. */
 static void end_unstarted(struct work *w, struct attempt *a, enum status st, const struct error *e)
 {
-	a->rec.cause = a->input_changed && a->after.exists ? CAUSE_SUPERSEDED
-	    : st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
+	a->rec.cause = st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
 	    : CAUSE_INFRASTRUCTURE;
-	if (a->input_changed && !a->after.exists)
-		a->input_changed = false;
 	a->no_retry = a->rec.cause == CAUSE_FAILED;
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;

@@ -460,6 +460,7 @@ struct inputs_op {
 	struct ledger_shard shards[LEDGER_CHUNK];
 	int64_t next;
 	size_t n;
+	bool again;      /* this page once more, a little later */
 };
 
 /* Reads and compares in one group, so that no shard can be claimed between. One
@@ -473,12 +474,18 @@ static enum status exec_inputs(struct ledger *l, struct op *op, struct error *e)
 	    &o->n, e);
 	size_t i;
 
+	o->again = false;
 	for (i = 0; st == ST_OK && i < o->n; i++) {
 		const struct ledger_shard *s = &o->shards[i];
 		struct file_version now = file_version_of(s->item);
 
-		if (now.exists && s->s.state != SHARD_LEASED &&
-		    !file_version_equal(&now, &s->version))
+		if (!now.exists || s->s.state == SHARD_LEASED ||
+		    file_version_equal(&now, &s->version))
+			continue;
+		/* Its publisher has to come to an end first. */
+		if (s->s.state == SHARD_ACCEPTED)
+			o->again = true;
+		else
 			st = ledger_input_changed(l, s->row, &now, e);
 	}
 	for (i = 0; i < o->n; i++)
@@ -498,10 +505,13 @@ static enum status check_inputs(struct planner *p, struct error *e)
 	do {
 		o->op.exec = exec_inputs;
 		st = committer_call(p->w->committer, &o->op);
-		o->after = o->next;
 		if (st != ST_OK)
 			*e = o->op.error;
-	} while (st == ST_OK && o->n == LEDGER_CHUNK && !atomic_load(&p->stop));
+		else if (o->again)
+			(void)poll(NULL, 0, 20);
+		else
+			o->after = o->next;
+	} while (st == ST_OK && (o->again || o->n == LEDGER_CHUNK) && !atomic_load(&p->stop));
 	free(o);
 	return st;
 }

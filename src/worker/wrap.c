@@ -349,13 +349,13 @@ void wrap_run(struct attempt *a)
 	    a->shard.version.exists &&
 	    !file_version_equal(&a->after, &a->shard.version)) {
 		a->input_changed = true;
-		a->rec.cause = CAUSE_SUPERSEDED;
+		a->rec.cause = CAUSE_FAILED;
 		(void)snprintf(a->rec.note, sizeof(a->rec.note),
 		    "the input changed while it was worked on");
 	}
 	if (a->rec.cause == CAUSE_DONE && seal_output(a, &e) != ST_OK)
 		fail_infrastructure(a, &e);
-	if (a->rec.cause == CAUSE_FAILED)
+	if (a->rec.cause == CAUSE_FAILED && !a->input_changed)
 		find_full_disk(a);
 	if (a->rec.cause != CAUSE_DONE)
 		drop_output(a);

@@ -293,7 +293,7 @@ def test_joblog(box):
     box.map("-j1", "--retries", "1", "--joblog", "log", "echo {}; exit {}", ":::", "0", "3", code=1)
     head, *rows = box.read("log").decode().splitlines()
     assert head == "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
-    got = [row.split("\t") for row in rows]
+    got = sorted(row.split("\t") for row in rows)
     assert [g[0] for g in got] == ["1", "2"]
     for fields, code in zip(got, ("0", "3")):
         assert len(fields) == 9

@@ -163,7 +163,8 @@ def test_skip_done_that_was_killed_while_it_read_the_list(box):
     finally:
         os.close(write)
     box.map(*args, stdin=b"n\na\nb\nc\n")
-    assert sorted(box.ran()) == ["a", "b", "c", "n"]
+    # n had run, but may not have been recorded when ebb was killed.
+    assert sorted(box.ran()) in (["a", "b", "c", "n"], ["a", "b", "c", "n", "n"])
 
 
 @pytest.mark.parametrize("option", [[], ["--skip-done"]])

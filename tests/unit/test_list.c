@@ -419,7 +419,7 @@ static void files_that_are_none(void **state)
 	REFUSES(ST_CONFIG, "is a folder", NONE, {.file = folder});
 	assert_int_equal(symlink("loop", in_folder("loop")), 0);
 	REFUSES(ST_CONFIG, "symbolic links", NONE, {.file = in_folder("loop")});
-	REFUSES(ST_CONFIG, "standard input is named", NONE, {.file = "-"}, {.file = "-"});
+	REFUSES(ST_CONFIG, "stdin is named", NONE, {.file = "-"}, {.file = "-"});
 }
 
 /* Random values with any bytes come back as they are. */
