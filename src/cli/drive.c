@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "cli/common.h"
 #include "cli/summary.h"
+#include "store/store.h"
 #include "worker/care.h"
 #include "worker/fingerprint.h"
 #include "worker/sweep.h"
@@ -113,31 +114,51 @@ static enum status lock_run(struct driving *g, struct error *e)
 	}
 }
 
-/* Before a run starts over: what is accepted and not published is dropped. */
+/* What was accepted for one shard: in place already, or dropped. */
+static enum status settle_accepted(struct driving *g, struct store *store,
+    const struct ledger_shard *s, struct error *e)
+{
+	struct ledger_file *files = NULL;
+	bool in_place = true;
+	size_t n = 0;
+	size_t i;
+	enum status st = s->files == NULL ? ST_OK : ledger_files_parse(s->files, &files, &n, e);
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		struct store_sum sum = {.size = files[i].size};
+
+		memcpy(sum.hash, files[i].hash, HASH_SIZE);
+		if (files[i].final_path[0] == '\0' ||
+		    store_check(store, files[i].final_path, &sum, e) != ST_OK)
+			in_place = false;
+		if (store_discard(store, files[i].private_path, e) != ST_OK)
+			log_line(LOG_WARN, "%s", e->text);
+	}
+	ledger_files_free(files, n);
+	if (st != ST_OK)
+		return st;
+	return in_place ? ledger_published(g->ledger, s->row, s->s.epoch, e)
+	    : ledger_output_gone(g->ledger, s->row, s->s.epoch, e);
+}
+
+/* Before a run starts over. */
 static enum status drop_accepted(struct driving *g, struct error *e)
 {
 	struct ledger_query q = {.stage = g->run.stage, .state = SHARD_ACCEPTED, .ordinal = -1,
 	    .max = 1};
+	struct store *store = NULL;
 	struct ledger_shard s;
 	size_t n = 1;
-	enum status st;
+	enum status st = store_open("file:", state_dir(g->state), &store, e);
 
-	while ((st = ledger_shards(g->ledger, &q, &s, &n, e)) == ST_OK && n == 1) {
-		struct ledger_file *files = NULL;
-		size_t n_files = 0;
-		size_t i;
-
-		if (s.files != NULL)
-			st = ledger_files_parse(s.files, &files, &n_files, e);
-		for (i = 0; i < n_files; i++)
-			(void)!sys_unlink(files[i].private_path);
-		ledger_files_free(files, n_files);
-		if (st == ST_OK)
-			st = ledger_output_gone(g->ledger, s.row, s.s.epoch, e);
+	while (st == ST_OK) {
+		st = ledger_shards(g->ledger, &q, &s, &n, e);
+		if (st != ST_OK || n == 0)
+			break;
+		st = settle_accepted(g, store, &s, e);
 		ledger_shard_free(&s);
-		if (st != ST_OK)
-			return st;
 	}
+	store_close(store);
 	return st;
 }
 

@@ -118,7 +118,7 @@ static void claim_more(struct work *w)
 	size_t want = wanted(w);
 	struct claim_op *c;
 
-	if (w->claiming || w->stop_level > 0 || w->nothing_ready || in_hand >= want)
+	if (w->claiming || w->plan_pending || w->stop_level > 0 || w->nothing_ready || in_hand >= want)
 		return;
 	if (w->open - in_hand > UNPUBLISHED_MAX && in_hand > 0)
 		return;
@@ -666,6 +666,8 @@ static void done_recover(struct op *op)
 	struct work *w = o->w;
 	size_t i;
 
+	w->recovering = false;
+	w->recover_again = o->n == CLAIM_MAX;
 	if (op->status != ST_OK)
 		loop_fatal(w, op->status, &op->error);
 	for (i = 0; op->status == ST_OK && i < o->n; i++) {
@@ -674,16 +676,16 @@ static void done_recover(struct op *op)
 		else
 			recover_one(w, &o->shards[i]);
 	}
-	/* What did not fit in one page is found when all else is done. */
 	free(o);
 }
 
 void loop_recover(struct work *w)
 {
-	struct recover_op *o = mem_zero(sizeof(*o));
+	struct recover_op *o = w->recovering ? NULL : mem_zero(sizeof(*o));
 
 	if (o == NULL)
 		return;
+	w->recovering = true;
 	o->op.exec = exec_recover;
 	o->op.done = done_recover;
 	o->op.urgent = true;
@@ -757,6 +759,8 @@ static bool plan_is_done(const struct work *w)
 	enum status st;
 	struct error e;
 
+	if (w->plan_pending)
+		return false;
 	return w->planner == NULL ? w->last.plan_complete : planner_done(w->planner, &st, &e);
 }
 
@@ -795,6 +799,28 @@ static void arm_claim_timer(struct work *w)
 	(void)uv_timer_start(&w->claim_timer, on_claim_timer, wait > 0 ? (uint64_t)wait + 1 : 1, 0);
 }
 
+/* Names that an earlier worker's accepted outputs have, or were just about to
+ * get, are settled before a changed list may give them to other shards. Output
+ * for stdout has no names, and with -k may have to wait for the plan. */
+static void start_planner(struct work *w)
+{
+	struct error e;
+	enum status st;
+
+	if (!w->plan_pending || w->recovering || w->stop_level > 0)
+		return;
+	if (w->spec->out != NULL && w->open > 0)
+		return;
+	if (w->recover_again) {
+		loop_recover(w);
+		return;
+	}
+	w->plan_pending = false;
+	st = planner_start(w, &e);
+	if (st != ST_OK)
+		loop_fatal(w, st, &e);
+}
+
 void loop_step(struct work *w)
 {
 	if (w->closing)
@@ -806,6 +832,7 @@ void loop_step(struct work *w)
 	if (w->stop_level > 0) {
 		drain_step(w);
 	} else {
+		start_planner(w);
 		send_ready(w);
 		claim_more(w);
 		arm_claim_timer(w);

@@ -125,6 +125,9 @@ struct work {
 	int64_t last_look_ms;
 	int64_t seen_below;       /* how far the plan was at the last step */
 	bool start_said;
+	bool plan_pending;        /* the planner waits for what is being recovered */
+	bool recovering;          /* accepted output is being looked for */
+	bool recover_again;       /* there may be more of it */
 	bool closing;             /* the loop only waits for pool threads now */
 	int64_t oom_kills;        /* of this machine, at the last look */
 	bool success_seen;        /* some attempt of this stage was done, ever */

@@ -159,8 +159,7 @@ static enum status start_threads(struct work *w, struct ledger *l, struct error 
 
 	if (st == ST_OK)
 		st = publisher_start(w, e);
-	if (st == ST_OK && w->opt->input.plan)
-		st = planner_start(w, e);
+	w->plan_pending = w->opt->input.plan;
 	return st;
 }
 
