@@ -48,7 +48,7 @@ static void man_overview(struct buf *b)
 	    ".TP\n.B EBB_GRACE\nhow long commands may go on after INT or TERM (30s)\n"
 	    ".TP\n.B TMPDIR\nwhere commands keep scratch files; looked at when a disk is full\n"
 	    ".PP\nA command finds EBB_RUN, EBB_SHARD, EBB_INDEX (from 0), EBB_EPOCH, EBB_ATTEMPT "
-	    "(from 1), EBB_FAILURES, EBB_INTERRUPTIONS and EBB_SLOT in its environment.\n"
+	    "(from 1), EBB_FAILURES, EBB_INTERRUPTIONS and EBB_SLOT (from 0, one less than {%}) in its environment.\n"
 	    ".SH EXIT STATUS\n.nf\n0   all done\n1   some failed\n2   usage or input\n"
 	    "3   state or output unreachable\n4   the same line is running already\n"
 	    "75  stopped by TERM, start it again\n130 stopped by Ctrl\\-C\n.fi\n");
