@@ -1,0 +1,267 @@
+"""A list of 10^6 items: how soon work begins, in how much memory, how soon it goes
+on after a kill, and how long it takes to ask how far it is."""
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from statistics import median
+
+from measure import LIMIT_S, POLL_S, BenchFailed, Program, children, high_water_mib
+
+ITEMS = 1_000_000
+LEFT = 1_000            # of them, when ebb is killed
+REAL_TASKS = 1_000      # done by ebb itself before that, not by prefill
+QUICK_JOBLOG = 100_000
+PEER_WATCHED_S = 5      # how long a peer's memory is watched
+STATUS_RUNS = 5
+STOP_S = 15             # from TERM to KILL
+
+
+def ebb_line(bench, stamp, items):
+    return [bench.ebb, "map", "-j2", "--state", "S", "--", stamp, "::::", items]
+
+
+def xargs_line(stamp, items):
+    return ["xargs", "-a", items, "-P2", "-n1", stamp]
+
+
+def parallel_line(stamp, items, *options):
+    return ["parallel", "--will-cite", "-j2", *options, stamp, "{}", "::::", items]
+
+
+class Stamped:
+    """A program under way whose first task says when it began."""
+
+    made = 0
+
+    def __init__(self, bench, label, command):
+        # A name of its own: tasks of a program that was killed may still begin.
+        Stamped.made += 1
+        self.file = bench.path(f"stamp-{Stamped.made}")
+        self.program = bench.start(label, command, env={"STAMP": str(self.file)})
+
+    def __enter__(self):
+        self.program.__enter__()
+        return self
+
+    def __exit__(self, *what):
+        self.program.__exit__(*what)
+
+    def stamped_ns(self):
+        with contextlib.suppress(FileNotFoundError):
+            text = self.file.read_text()
+            return int(text) if text.endswith("\n") else None
+
+    def first_task_s(self):
+        """From the program's start to the first task's, by the task's own clock."""
+        first_ns, _ = self.program.until("the first task had begun", self.stamped_ns)
+        return (first_ns - self.program.began_ns) / 1e9
+
+
+def wait_for_end(pidfd, seconds):
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def stop(program):
+    """TERM, then KILL if that does not end it."""
+    fd = os.pidfd_open(program.pid)
+    program.child.send_signal(signal.SIGTERM)
+    if not wait_for_end(fd, STOP_S):
+        program.child.kill()
+    os.close(fd)
+    program.wait()
+
+
+def kill_now(program):
+    """kill -9 of ebb's worker. Back when its guardian, which ends the tasks, has gone too."""
+    guardians = [os.pidfd_open(pid) for pid in children(program.pid)]
+    kill_peer(program)
+    for fd in guardians:
+        if not wait_for_end(fd, LIMIT_S):
+            raise BenchFailed("the guardian did not end after its worker was killed")
+        os.close(fd)
+
+
+def kill_peer(program):
+    """xargs and parallel leave their tasks alone, which end by themselves."""
+    program.child.kill()
+    program.wait()
+
+
+# ---- asking ebb ----
+
+def status(bench):
+    """What `ebb status --json` says of the only run, or None before there is one."""
+    done = subprocess.run([bench.ebb, "status", "--json", "--state", "S"], cwd=bench.folder,
+                          stdin=subprocess.DEVNULL, capture_output=True)
+    runs = json.loads(done.stdout)["runs"] if done.returncode == 0 else []
+    return runs[0] if runs else None
+
+
+def planned(bench):
+    run = status(bench)
+    return run is not None and run["plan_complete"]
+
+
+def published(bench):
+    run = status(bench)
+    return run["shards"]["published"] if run else 0
+
+
+def status_s(bench):
+    """Median time of `ebb status`."""
+    times = []
+    for _ in range(STATUS_RUNS):
+        with Program(bench, [bench.ebb, "status", "--state", "S"]) as program:
+            times.append(program.wait().wall_s)
+            if program.code != 0:
+                program.fail(f"exit code {program.code}")
+    return median(times)
+
+
+def memory_mib(pid):
+    """Of ebb: the worker and its guardian. Tasks are the guardian's children."""
+    return sum(high_water_mib(p) for p in [pid, *children(pid)])
+
+
+# ---- million ----
+
+MILLION_ROWS = (
+    ("ebb", "first_task_s"), ("xargs", "first_task_s"), ("parallel", "first_task_s"),
+    ("ebb", "peak_mib"), ("xargs", "peak_mib"), ("parallel", "peak_mib"),
+    ("ebb", "status_s"), ("ebb", "status_idle_s"), ("ebb", "plan_s"), ("ebb", "ledger_mib"))
+MILLION_FIRST = ("first_task_s", "peak_mib", "status_s", "plan_s")
+
+
+def measure_ebb(bench, stamp, items):
+    with Stamped(bench, "ebb", ebb_line(bench, stamp, items)) as stamped:
+        program = stamped.program
+        sample = {"first_task_s": stamped.first_task_s()}
+        _, sample["plan_s"] = program.until("the plan was complete", lambda: planned(bench), 0.2)
+        sample["status_s"] = status_s(bench)
+        sample["done_meanwhile"] = published(bench)
+        sample["peak_mib"] = memory_mib(program.pid)
+        stop(program)
+    sample["status_idle_s"] = status_s(bench)
+    sample["ledger_mib"] = sum(f.stat().st_size for f in bench.path("S").glob("ledger.db*")) / 2**20
+    bench.samples["ebb"].append(sample)
+    bench.remove("S")
+
+
+def measure_peer(bench, label, command):
+    with Stamped(bench, label, command) as stamped:
+        program = stamped.program
+        sample = {"first_task_s": stamped.first_task_s()}
+        program.until("it was watched", lambda: program.since_s() > PEER_WATCHED_S)
+        sample["peak_mib"] = high_water_mib(program.pid)
+        kill_peer(program)
+    bench.samples[label].append(sample)
+    bench.remove("joblog")
+
+
+def million(bench):
+    stamp, items = bench.compile("stamp"), bench.items(ITEMS)
+    for number in range(1, bench.rounds + 1):
+        bench.say(f"round {number} of {bench.rounds}")
+        measure_ebb(bench, stamp, items)
+        measure_peer(bench, "xargs", xargs_line(stamp, items))
+        measure_peer(bench, "parallel", parallel_line(stamp, items, "--joblog", "joblog"))
+    figures = {}
+    for label, key in MILLION_ROWS:
+        values = [sample[key] for sample in bench.samples[label]]
+        what, _, unit = key.rpartition("_")
+        bench.row(f"{label} {what.replace('_', ' ')}", unit.replace("mib", "MiB"), values)
+        figures[key if label == "ebb" else f"{label}_{key}"] = median(values)
+    bench.figures = {key: figures[key] for key in MILLION_FIRST} | figures
+    done = median(sample["done_meanwhile"] for sample in bench.samples["ebb"])
+    bench.note(f"{ITEMS} items from a file, -j2; {done:.0f} tasks were done while it planned; "
+               "status while tasks run on both cores, idle after it")
+    bench.note(f"peers' memory: their main process in its first {PEER_WATCHED_S} s")
+
+
+# ---- recovery ----
+
+def plan_and_kill(bench, line):
+    bench.say("planning 10^6 items, then kill -9")
+    with Stamped(bench, "ebb", line) as stamped:
+        stamped.program.until("the plan was complete", lambda: planned(bench), 0.2)
+        kill_now(stamped.program)
+
+
+def prefill(bench, done):
+    bench.say(f"marking {done} of them done through the ledger")
+    tool = bench.ebb.parent / "bench" / "prefill"
+    if not tool.exists():
+        raise BenchFailed(f"there is no {tool}; run make bench")
+    subprocess.run([tool, bench.path("S/ledger.db"), str(done)], check=True)
+
+
+def work_and_kill(bench, line):
+    """ebb itself does the last tasks, so that the kill leaves what a kill leaves."""
+    bench.say(f"the same line does {REAL_TASKS} more, then kill -9")
+    with Stamped(bench, "ebb", line) as stamped:
+        stamped.program.until("enough was done", lambda: published(bench) >= ITEMS - LEFT, 0.02)
+        kill_now(stamped.program)
+    done = published(bench)
+    if done < ITEMS - LEFT or done == ITEMS:
+        raise BenchFailed(f"{done} tasks are done after the kill")
+    return done
+
+
+def restart(bench, line):
+    """The state as the kill left it, and the same line once more."""
+    bench.remove("S")
+    shutil.copytree(bench.path("S.killed"), bench.path("S"), symlinks=True)
+    with Stamped(bench, "ebb", line) as stamped:
+        sample = {"first_task_s": stamped.first_task_s()}
+        kill_now(stamped.program)
+    sample["done_after"] = published(bench)
+    bench.samples["ebb"].append(sample)
+
+
+def write_joblog(bench, stamp, done):
+    with open(bench.path("joblog"), "w") as log:
+        log.write("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")
+        log.writelines(f"{i}\t:\t1700000000.123\t     0.010\t0\t0\t0\t0\t{stamp} {i}\n"
+                       for i in range(1, done + 1))
+
+
+def resume_parallel(bench, stamp):
+    total = QUICK_JOBLOG if bench.quick else ITEMS
+    bench.say(f"parallel --resume past {total - LEFT} entries of a job log, once")
+    write_joblog(bench, stamp, total - LEFT)
+    line = parallel_line(stamp, bench.items(total), "--resume", "--joblog", "joblog")
+    with Stamped(bench, "parallel", line) as stamped:
+        seconds = stamped.first_task_s()
+        kill_peer(stamped.program)
+    bench.samples["parallel"].append({"first_task_s": seconds, "joblog_entries": total - LEFT})
+    return seconds
+
+
+def recovery(bench):
+    stamp = bench.compile("stamp")
+    line = ebb_line(bench, stamp, bench.items(ITEMS))
+    plan_and_kill(bench, line)
+    prefill(bench, ITEMS - LEFT - REAL_TASKS)
+    done = work_and_kill(bench, line)
+    bench.path("S").rename(bench.path("S.killed"))
+    for number in range(1, bench.rounds + 1):
+        bench.say(f"restart {number} of {bench.rounds}")
+        restart(bench, line)
+    parallel_s = resume_parallel(bench, stamp)
+    firsts = [sample["first_task_s"] for sample in bench.samples["ebb"]]
+    bench.row("ebb first task", "s", firsts)
+    bench.row("parallel --resume first task", "s", [parallel_s])
+    bench.figures = {"ratio_parallel_resume": parallel_s / median(firsts),
+                     "first_task_s": median(firsts), "parallel_first_task_s": parallel_s,
+                     "done_before": done}
+    bench.note(f"killed with {done} of {ITEMS} done, the last ones left; its state is copied back "
+               "before each restart")
+    bench.note(f"parallel's job log has {bench.samples['parallel'][0]['joblog_entries']} entries"
+               + (", fewer than ebb's list: --quick" if bench.quick else ""))
