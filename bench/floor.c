@@ -7,7 +7,8 @@
  *   floor out N SLOTS DIR COMMAND    stdout of the Nth goes to DIR/N, which is
  *                                    fsynced before its slot takes the next
  *
- * COMMAND is one program; it gets the number of its task as its only argument.
+ * DIR is made. COMMAND is one program; its only argument is the number of its task,
+ * from 1.
  * Exit code 0 when every command ended with 0. */
 #include <err.h>
 #include <fcntl.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +42,7 @@ static pid_t start(const struct floor *f, int task, const posix_spawn_file_actio
 	pid_t pid;
 	int r;
 
-	(void)snprintf(number, sizeof(number), "%d", task);
+	(void)snprintf(number, sizeof(number), "%d", task + 1);
 	r = posix_spawn(&pid, f->command, fa, NULL, argv, environ);
 	if (r != 0)
 		errx(1, "cannot start %s: %s", f->command, strerror(r));
@@ -96,7 +98,7 @@ static void run_one_out(const struct floor *f, int task)
 	char path[4096];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/%d", f->where, task);
+	(void)snprintf(path, sizeof(path), "%s/%d", f->where, task + 1);
 	fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
 	if (fd == -1)
 		err(1, "%s", path);
@@ -124,6 +126,8 @@ static void run_out(struct floor *f)
 	pthread_t slot[SLOTS_MAX];
 	int i;
 
+	if (mkdir(f->where, 0777) == -1)
+		err(1, "%s", f->where);
 	for (i = 0; i < f->slots; i++) {
 		if (pthread_create(&slot[i], NULL, run_slot, f) != 0)
 			errx(1, "cannot start a thread");

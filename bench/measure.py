@@ -72,14 +72,14 @@ class Sample:
 class Program:
     """A program under way. Left by `with`, it is killed if it still runs."""
 
-    def __init__(self, bench, command, stdin=None, env=None):
+    def __init__(self, command, folder, stdin=None, env=None):
         self.command = [str(word) for word in command]
         self.errors = tempfile.TemporaryFile()
         self.code = None
         self.busy, self.own = busy_s(), own_s()
         with open(stdin or os.devnull, "rb") as items:
             self.began_ns = time.monotonic_ns()
-            self.child = subprocess.Popen(self.command, cwd=bench.folder, stdin=items,
+            self.child = subprocess.Popen(self.command, cwd=folder, stdin=items,
                                           env=os.environ | (env or {}),
                                           stdout=subprocess.DEVNULL, stderr=self.errors)
         self.pid = self.child.pid
@@ -170,6 +170,11 @@ class Bench:
             raise BenchFailed(f"{top} is on {kind}; name a folder on a disk with EBB_BENCH_DIR")
         self.folder = Path(tempfile.mkdtemp(prefix="ebb-bench-", dir=top))
         self.machine = machine(self.folder)
+        # ext4 without a journal passes by every file that was deleted in the last
+        # minutes when it makes one in the same part of the disk. So nothing is
+        # deleted before the end, and where this flag is known, each folder in
+        # this one is given another part.
+        subprocess.run(["chattr", "+T", self.folder], stderr=subprocess.DEVNULL)
         try:
             yield self
         finally:
@@ -177,6 +182,9 @@ class Bench:
 
     def path(self, name):
         return self.folder / name
+
+    def new_folder(self):
+        return Path(tempfile.mkdtemp(dir=self.folder))
 
     def compile(self, name):
         """One of the helper programs beside this file, plainly compiled."""
@@ -191,29 +199,22 @@ class Bench:
             path.write_text("".join(f"{i}\n" for i in range(1, n + 1)))
         return path
 
-    def remove(self, *names):
-        for name in names:
-            path = self.path(name)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-
-    def start(self, label, command, stdin=None, env=None):
+    def start(self, label, command, folder, stdin=None, env=None):
         """Starts a program with nothing left to write from what ran before."""
         line = " ".join(str(word) for word in command)
         self.commands[label] = line.replace(f"{self.folder}/", "").replace(str(self.ebb), "ebb")
         os.sync()
-        return Program(self, command, stdin, env)
+        return Program(command, folder, stdin, env)
 
     def run(self, label, command, stdin=None):
-        """Runs a program to its good end."""
-        with self.start(label, command, stdin) as program:
+        """Runs a program to its good end, in a folder of its own."""
+        folder = self.new_folder()
+        with self.start(label, command, folder, stdin) as program:
             sample = program.wait()
             if program.code != 0:
                 program.fail(f"exit code {program.code}")
         self.samples[label].append(asdict(sample))
-        return sample
+        return folder
 
     def say(self, text):
         print(f"  {text}", flush=True)

@@ -38,11 +38,11 @@ class Stamped:
 
     made = 0
 
-    def __init__(self, bench, label, command):
+    def __init__(self, bench, label, command, folder):
         # A name of its own: tasks of a program that was killed may still begin.
         Stamped.made += 1
         self.file = bench.path(f"stamp-{Stamped.made}")
-        self.program = bench.start(label, command, env={"STAMP": str(self.file)})
+        self.program = bench.start(label, command, folder, env={"STAMP": str(self.file)})
 
     def __enter__(self):
         self.program.__enter__()
@@ -96,29 +96,32 @@ def kill_peer(program):
 
 # ---- asking ebb ----
 
-def status(bench):
+def status(ebb, folder):
     """What `ebb status --json` says of the only run, or None before there is one."""
-    done = subprocess.run([bench.ebb, "status", "--json", "--state", "S"], cwd=bench.folder,
+    done = subprocess.run([ebb, "status", "--json", "--state", "S"], cwd=folder,
                           stdin=subprocess.DEVNULL, capture_output=True)
     runs = json.loads(done.stdout)["runs"] if done.returncode == 0 else []
     return runs[0] if runs else None
 
 
-def planned(bench):
-    run = status(bench)
-    return run is not None and run["plan_complete"]
+def wait_for_plan(program, ebb, folder):
+    """Seconds from the start until the whole list is planned."""
+    def planned():
+        run = status(ebb, folder)
+        return run is not None and run["plan_complete"]
+    return program.until("the plan was complete", planned, 0.2)[1]
 
 
-def published(bench):
-    run = status(bench)
+def published(ebb, folder):
+    run = status(ebb, folder)
     return run["shards"]["published"] if run else 0
 
 
-def status_s(bench):
+def status_s(ebb, folder):
     """Median time of `ebb status`."""
     times = []
     for _ in range(STATUS_RUNS):
-        with Program(bench, [bench.ebb, "status", "--state", "S"]) as program:
+        with Program([ebb, "status", "--state", "S"], folder) as program:
             times.append(program.wait().wall_s)
             if program.code != 0:
                 program.fail(f"exit code {program.code}")
@@ -140,29 +143,28 @@ MILLION_FIRST = ("first_task_s", "peak_mib", "status_s", "plan_s")
 
 
 def measure_ebb(bench, stamp, items):
-    with Stamped(bench, "ebb", ebb_line(bench, stamp, items)) as stamped:
+    ebb, folder = bench.ebb, bench.new_folder()
+    with Stamped(bench, "ebb", ebb_line(bench, stamp, items), folder) as stamped:
         program = stamped.program
-        sample = {"first_task_s": stamped.first_task_s()}
-        _, sample["plan_s"] = program.until("the plan was complete", lambda: planned(bench), 0.2)
-        sample["status_s"] = status_s(bench)
-        sample["done_meanwhile"] = published(bench)
-        sample["peak_mib"] = memory_mib(program.pid)
+        sample = {"first_task_s": stamped.first_task_s(),
+                  "plan_s": wait_for_plan(program, ebb, folder),
+                  "status_s": status_s(ebb, folder),
+                  "done_meanwhile": published(ebb, folder),
+                  "peak_mib": memory_mib(program.pid)}
         stop(program)
-    sample["status_idle_s"] = status_s(bench)
-    sample["ledger_mib"] = sum(f.stat().st_size for f in bench.path("S").glob("ledger.db*")) / 2**20
+    sample["status_idle_s"] = status_s(ebb, folder)
+    sample["ledger_mib"] = sum(f.stat().st_size for f in folder.glob("S/ledger.db*")) / 2**20
     bench.samples["ebb"].append(sample)
-    bench.remove("S")
 
 
 def measure_peer(bench, label, command):
-    with Stamped(bench, label, command) as stamped:
+    with Stamped(bench, label, command, bench.new_folder()) as stamped:
         program = stamped.program
         sample = {"first_task_s": stamped.first_task_s()}
         program.until("it was watched", lambda: program.since_s() > PEER_WATCHED_S)
         sample["peak_mib"] = high_water_mib(program.pid)
         kill_peer(program)
     bench.samples[label].append(sample)
-    bench.remove("joblog")
 
 
 def million(bench):
@@ -187,57 +189,68 @@ def million(bench):
 
 # ---- recovery ----
 
-def plan_and_kill(bench, line):
-    bench.say("planning 10^6 items, then kill -9")
-    with Stamped(bench, "ebb", line) as stamped:
-        stamped.program.until("the plan was complete", lambda: planned(bench), 0.2)
-        kill_now(stamped.program)
+class Killed:
+    """A run of 10^6 items that was killed shortly before its end."""
 
+    def __init__(self, bench, stamp):
+        self.bench, self.folder = bench, bench.new_folder()
+        self.line = ebb_line(bench, stamp, bench.items(ITEMS))
+        self.state = self.folder / "S"
+        self.kept = self.folder / "S.killed"
 
-def prefill(bench, done):
-    bench.say(f"marking {done} of them done through the ledger")
-    tool = bench.ebb.parent / "bench" / "prefill"
-    if not tool.exists():
-        raise BenchFailed(f"there is no {tool}; run make bench")
-    subprocess.run([tool, bench.path("S/ledger.db"), str(done)], check=True)
+    def stamped(self):
+        return Stamped(self.bench, "ebb", self.line, self.folder)
 
+    def published(self):
+        return published(self.bench.ebb, self.folder)
 
-def work_and_kill(bench, line):
-    """ebb itself does the last tasks, so that the kill leaves what a kill leaves."""
-    bench.say(f"the same line does {REAL_TASKS} more, then kill -9")
-    with Stamped(bench, "ebb", line) as stamped:
-        stamped.program.until("enough was done", lambda: published(bench) >= ITEMS - LEFT, 0.02)
-        kill_now(stamped.program)
-    done = published(bench)
-    if done < ITEMS - LEFT or done == ITEMS:
-        raise BenchFailed(f"{done} tasks are done after the kill")
-    return done
+    def plan_and_kill(self):
+        self.bench.say("planning 10^6 items, then kill -9")
+        with self.stamped() as stamped:
+            wait_for_plan(stamped.program, self.bench.ebb, self.folder)
+            kill_now(stamped.program)
 
+    def prefill(self, done):
+        self.bench.say(f"marking {done} of them done through the ledger")
+        tool = self.bench.ebb.parent / "bench" / "prefill"
+        if not tool.exists():
+            raise BenchFailed(f"there is no {tool}; run make bench")
+        subprocess.run([tool, self.state / "ledger.db", str(done)], check=True)
 
-def restart(bench, line):
-    """The state as the kill left it, and the same line once more."""
-    bench.remove("S")
-    shutil.copytree(bench.path("S.killed"), bench.path("S"), symlinks=True)
-    with Stamped(bench, "ebb", line) as stamped:
-        sample = {"first_task_s": stamped.first_task_s()}
-        kill_now(stamped.program)
-    sample["done_after"] = published(bench)
-    bench.samples["ebb"].append(sample)
+    def work_and_kill(self):
+        """ebb itself does the last tasks, so that the kill leaves what a kill leaves."""
+        self.bench.say(f"the same line does {REAL_TASKS} more, then kill -9")
+        with self.stamped() as stamped:
+            stamped.program.until("enough was done", lambda: self.published() >= ITEMS - LEFT, 0.02)
+            kill_now(stamped.program)
+        done = self.published()
+        if not ITEMS - LEFT <= done < ITEMS:
+            raise BenchFailed(f"{done} tasks are done after the kill")
+        self.state.rename(self.kept)
+        return done
 
-
-def write_joblog(bench, stamp, done):
-    with open(bench.path("joblog"), "w") as log:
-        log.write("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")
-        log.writelines(f"{i}\t:\t1700000000.123\t     0.010\t0\t0\t0\t0\t{stamp} {i}\n"
-                       for i in range(1, done + 1))
+    def restart(self):
+        """The state as the kill left it, and the same line once more."""
+        if self.state.exists():
+            shutil.rmtree(self.state)
+        shutil.copytree(self.kept, self.state)
+        with self.stamped() as stamped:
+            sample = {"first_task_s": stamped.first_task_s()}
+            kill_now(stamped.program)
+        sample["done_after"] = self.published()
+        self.bench.samples["ebb"].append(sample)
 
 
 def resume_parallel(bench, stamp):
     total = QUICK_JOBLOG if bench.quick else ITEMS
+    folder = bench.new_folder()
     bench.say(f"parallel --resume past {total - LEFT} entries of a job log, once")
-    write_joblog(bench, stamp, total - LEFT)
+    with open(folder / "joblog", "w") as log:
+        log.write("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")
+        log.writelines(f"{i}\t:\t1700000000.123\t     0.010\t0\t0\t0\t0\t{stamp} {i}\n"
+                       for i in range(1, total - LEFT + 1))
     line = parallel_line(stamp, bench.items(total), "--resume", "--joblog", "joblog")
-    with Stamped(bench, "parallel", line) as stamped:
+    with Stamped(bench, "parallel", line, folder) as stamped:
         seconds = stamped.first_task_s()
         kill_peer(stamped.program)
     bench.samples["parallel"].append({"first_task_s": seconds, "joblog_entries": total - LEFT})
@@ -246,14 +259,13 @@ def resume_parallel(bench, stamp):
 
 def recovery(bench):
     stamp = bench.compile("stamp")
-    line = ebb_line(bench, stamp, bench.items(ITEMS))
-    plan_and_kill(bench, line)
-    prefill(bench, ITEMS - LEFT - REAL_TASKS)
-    done = work_and_kill(bench, line)
-    bench.path("S").rename(bench.path("S.killed"))
+    killed = Killed(bench, stamp)
+    killed.plan_and_kill()
+    killed.prefill(ITEMS - LEFT - REAL_TASKS)
+    done = killed.work_and_kill()
     for number in range(1, bench.rounds + 1):
         bench.say(f"restart {number} of {bench.rounds}")
-        restart(bench, line)
+        killed.restart()
     parallel_s = resume_parallel(bench, stamp)
     firsts = [sample["first_task_s"] for sample in bench.samples["ebb"]]
     bench.row("ebb first task", "s", firsts)
