@@ -18,17 +18,17 @@ static struct {
 	enum log_level level;
 	bool json;
 	char progress[256];
-} self = {PTHREAD_MUTEX_INITIALIZER, LOG_INFO, false, ""};
+} log_state = {PTHREAD_MUTEX_INITIALIZER, LOG_INFO, false, ""};
 
 void log_setup(enum log_level level, bool json)
 {
-	self.level = level;
-	self.json = json;
+	log_state.level = level;
+	log_state.json = json;
 }
 
 bool log_is_json(void)
 {
-	return self.json;
+	return log_state.json;
 }
 
 /* stderr may be gone or full: there is nobody left to tell. */
@@ -58,7 +58,7 @@ static void json_line(struct buf *b, enum log_level level, const char *text)
 
 static void text_line(struct buf *b, enum log_level level, const char *text)
 {
-	if (self.progress[0] != '\0')
+	if (log_state.progress[0] != '\0')
 		buf_str(b, "\r\033[K");
 	if (level == LOG_ERROR)
 		buf_str(b, "ebb: ");
@@ -66,8 +66,8 @@ static void text_line(struct buf *b, enum log_level level, const char *text)
 		buf_str(b, "ebb: warning: ");
 	buf_str(b, text);
 	buf_char(b, '\n');
-	if (self.progress[0] != '\0')
-		buf_str(b, self.progress);
+	if (log_state.progress[0] != '\0')
+		buf_str(b, log_state.progress);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
@@ -76,14 +76,14 @@ void log_line(enum log_level level, const char *fmt, ...)
 	struct buf b = {0};
 	va_list ap;
 
-	if (level > self.level)
+	if (level > log_state.level)
 		return;
 	va_start(ap, fmt);
 	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
 		text[0] = '\0';
 	va_end(ap);
-	(void)pthread_mutex_lock(&self.lock);
-	if (self.json)
+	(void)pthread_mutex_lock(&log_state.lock);
+	if (log_state.json)
 		json_line(&b, level, text);
 	else
 		text_line(&b, level, text);
@@ -93,22 +93,22 @@ void log_line(enum log_level level, const char *fmt, ...)
 	} else {
 		write_stderr(b.data, b.len);
 	}
-	(void)pthread_mutex_unlock(&self.lock);
+	(void)pthread_mutex_unlock(&log_state.lock);
 	buf_free(&b);
 }
 
 void log_raw(const char *data, size_t len)
 {
-	(void)pthread_mutex_lock(&self.lock);
-	if (self.progress[0] != '\0')
+	(void)pthread_mutex_lock(&log_state.lock);
+	if (log_state.progress[0] != '\0')
 		write_stderr("\r\033[K", 4);
 	write_stderr(data, len);
-	if (self.progress[0] != '\0') {
+	if (log_state.progress[0] != '\0') {
 		if (len > 0 && data[len - 1] != '\n')
 			write_stderr("\n", 1);
-		write_stderr(self.progress, strlen(self.progress));
+		write_stderr(log_state.progress, strlen(log_state.progress));
 	}
-	(void)pthread_mutex_unlock(&self.lock);
+	(void)pthread_mutex_unlock(&log_state.lock);
 }
 
 void log_progress(const char *text)
@@ -116,11 +116,11 @@ void log_progress(const char *text)
 	char line[300];
 	int n;
 
-	(void)pthread_mutex_lock(&self.lock);
-	if (self.progress[0] != '\0' || text[0] != '\0') {
-		(void)snprintf(self.progress, sizeof(self.progress), "%s", text);
-		n = snprintf(line, sizeof(line), "\r\033[K%s", self.progress);
+	(void)pthread_mutex_lock(&log_state.lock);
+	if (log_state.progress[0] != '\0' || text[0] != '\0') {
+		(void)snprintf(log_state.progress, sizeof(log_state.progress), "%s", text);
+		n = snprintf(line, sizeof(line), "\r\033[K%s", log_state.progress);
 		write_stderr(line, (size_t)n);
 	}
-	(void)pthread_mutex_unlock(&self.lock);
+	(void)pthread_mutex_unlock(&log_state.lock);
 }

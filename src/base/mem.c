@@ -56,6 +56,7 @@ static bool buf_room(struct buf *b, size_t more)
 		return false;
 	if (more >= SIZE_MAX - b->len - 1 ||
 	    mem_grow(&p, &b->cap, b->len + more + 1, 1, NULL) != ST_OK) {
+		buf_free(b);
 		b->failed = true;
 		return false;
 	}

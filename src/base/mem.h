@@ -18,8 +18,8 @@ void *mem_zero(size_t size) MUST_USE;
 char *mem_dup(const void *data, size_t len) MUST_USE;
 
 /* A byte buffer that grows. Errors stick: after a failed append `failed` is
- * set and later appends do nothing, so a writer checks once at the end with
- * buf_check. `data` always has a NUL after len bytes once anything was
+ * set, what it held is freed, and later appends do nothing, so a writer checks
+ * once at the end with buf_check and has nothing to free when that fails. `data` always has a NUL after len bytes once anything was
  * appended. Start from {0}. */
 struct buf {
 	char *data;

@@ -21,7 +21,7 @@ struct doctor_values {
 	bool json;
 };
 
-static const struct option options[] = {
+static const struct option doctor_options[] = {
 	{0, "json", OPTION_FLAG, offsetof(struct doctor_values, json), NULL, "for programs"},
 	{0, "state", OPTION_TEXT, offsetof(struct doctor_values, state), "DIR",
 	    "the state folder (default $EBB_STATE, else .ebb)"},
@@ -42,6 +42,7 @@ PRINTF_LIKE(4, 5) static void finding(struct findings *f, bool ok, const char *w
 	va_list ap;
 
 	va_start(ap, fmt);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start is above */
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	f->bad += ok ? 0 : 1;
@@ -164,7 +165,7 @@ static void check_state(struct findings *f, const char *dir)
 	state_close(s);
 }
 
-static int run(int argc, char **argv)
+static int doctor_main(int argc, char **argv)
 {
 	struct doctor_values v = {0};
 	struct findings f = {0};
@@ -191,6 +192,6 @@ const struct verb verb_doctor = {
 	.usage = "ebb doctor [options] [STATE]",
 	.summary = "ebb doctor: is this machine and this state fit for ebb; what to do if not",
 	.text = "examples:\n  ebb doctor\n  ebb doctor --json /srv/state\n",
-	.options = options,
-	.run = run,
+	.options = doctor_options,
+	.run = doctor_main,
 };

@@ -12,7 +12,7 @@ struct gc_values {
 	struct care_options care;
 };
 
-static const struct option options[] = {
+static const struct option gc_options[] = {
 	{'n', "dry-run", OPTION_FLAG, offsetof(struct gc_values, dry_run), NULL,
 	    "count, remove nothing"},
 	{0, "logs", OPTION_DURATION, offsetof(struct gc_values, care.good_log_ms), "AGE",
@@ -49,7 +49,7 @@ static void report_json(const struct care_report *r, struct buf *b)
 	    (long long)r->runs, (long long)r->bytes_before, (long long)r->bytes_after);
 }
 
-static int run(int argc, char **argv)
+static int gc_main(int argc, char **argv)
 {
 	struct gc_values v = {.care = care_default()};
 	struct care_report report;
@@ -84,6 +84,6 @@ const struct verb verb_gc = {
 	.summary = "ebb gc: remove what dead attempts left, old logs and old runs",
 	.text = "Runs by itself after a run, once a day or when the state outgrows its cap.\n"
 	    "\nexamples:\n  ebb gc --dry-run\n  ebb gc --logs 1d --runs 0s\n",
-	.options = options,
-	.run = run,
+	.options = gc_options,
+	.run = gc_main,
 };

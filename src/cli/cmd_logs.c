@@ -15,7 +15,7 @@ struct logs_values {
 	bool all;
 };
 
-static const struct option options[] = {
+static const struct option logs_options[] = {
 	{0, "all", OPTION_FLAG, offsetof(struct logs_values, all), NULL,
 	    "of all attempts (default: the last)"},
 	{0, "run", OPTION_TEXT, offsetof(struct logs_values, run), "RUN",
@@ -27,7 +27,7 @@ static const struct option options[] = {
 
 enum { ATTEMPTS = 100 };
 
-static void describe(const struct ledger_attempt *a, int number, struct buf *b)
+static void attempt_line(const struct ledger_attempt *a, int number, struct buf *b)
 {
 	buf_printf(b, "==> attempt %d: %s", number, cause_name(a->cause));
 	if (a->exit_signal > 0)
@@ -60,7 +60,7 @@ static int copy_out(const char *path)
 	return n == 0 && fflush(stdout) == 0 ? EXIT_DONE : EXIT_UNREACHABLE;
 }
 
-static int show(struct common_view *view, const struct ledger_shard *s, bool all)
+static int show_attempts(struct common_view *view, const struct ledger_shard *s, bool all)
 {
 	struct ledger_attempt list[ATTEMPTS];
 	struct error e;
@@ -82,7 +82,7 @@ static int show(struct common_view *view, const struct ledger_shard *s, bool all
 		struct buf head = {0};
 		struct buf path = {0};
 
-		describe(&list[i], s->attempts - (int)(n - 1 - i), &head);
+		attempt_line(&list[i], s->attempts - (int)(n - 1 - i), &head);
 		code = common_print(&head);
 		common_log_path(view, s->row, list[i].epoch, &path);
 		if (code == EXIT_DONE && list[i].err_bytes > 0 && !path.failed)
@@ -92,7 +92,7 @@ static int show(struct common_view *view, const struct ledger_shard *s, bool all
 	return code;
 }
 
-static int run(int argc, char **argv)
+static int logs_main(int argc, char **argv)
 {
 	struct logs_values v = {0};
 	struct common_view view;
@@ -113,7 +113,7 @@ static int run(int argc, char **argv)
 		return common_fail(st, &e);
 	st = common_find_shard(&view, argv[next], &s, &e);
 	if (st == ST_OK) {
-		code = show(&view, &s, v.all);
+		code = show_attempts(&view, &s, v.all);
 		ledger_shard_free(&s);
 	} else {
 		code = common_fail(st, &e);
@@ -128,6 +128,6 @@ const struct verb verb_logs = {
 	.summary = "ebb logs: what a shard wrote to stderr, and how its attempts ended",
 	.text = "SHARD is a name (a.log, a.log#3), a number from ebb shards, or a prefix that fits\n"
 	    "one shard only.\n\nexamples:\n  ebb logs access-07-01.log.gz#3\n  ebb logs --all 17\n",
-	.options = options,
-	.run = run,
+	.options = logs_options,
+	.run = logs_main,
 };

@@ -45,7 +45,7 @@ struct map_values {
 
 #define AT(field) offsetof(struct map_values, field)
 
-static const struct option options[] = {
+static const struct option map_options[] = {
 	{'o', "out", OPTION_TEXT, AT(out), "NAME",
 	    "commit each command's stdout under this name: '{}.gz', 'out/{/}'"},
 	{'j', "jobs", OPTION_TEXT, AT(jobs), "N",
@@ -102,7 +102,7 @@ static const struct option options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-static const char text[] =
+static const char map_text[] =
     "examples:\n"
     "  ebb map --out '{}.gz' -- gzip -9c {} ::: *.log\n"
     "  find . -name '*.wav' -print0 | ebb map -0 --out '{.}.mp3' -- lame --quiet {} -\n"
@@ -281,7 +281,7 @@ static enum status make_drive(const struct map_values *v, const struct map_words
 	return st;
 }
 
-static int run(int argc, char **argv)
+static int map_main(int argc, char **argv)
 {
 	struct map_values v = {.halt = "never", .if_running = "fail", .retries = 3,
 	    .retry_delay_ms = 1000, .grace_ms = -1, .lease_ms = 30000,
@@ -330,7 +330,7 @@ const struct verb verb_map = {
 	    "       ebb map [options] --shard bytes:SIZE FILES -- COMMAND [WORDS]",
 	.summary = "ebb map: run a command for each item of a list, durably; start it again "
 	    "and it goes on",
-	.text = text,
-	.options = options,
-	.run = run,
+	.text = map_text,
+	.options = map_options,
+	.run = map_main,
 };

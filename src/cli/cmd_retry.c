@@ -14,7 +14,7 @@ struct retry_values {
 	bool quiet;
 };
 
-static const struct option options[] = {
+static const struct option retry_options[] = {
 	{'j', "jobs", OPTION_COUNT, offsetof(struct retry_values, jobs), "N",
 	    "commands at once (default: CPU affinity and cgroup quota)", .min = 1, .max = 512},
 	{'q', "quiet", OPTION_FLAG, offsetof(struct retry_values, quiet), NULL,
@@ -24,7 +24,7 @@ static const struct option options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-static int run(int argc, char **argv)
+static int retry_main(int argc, char **argv)
 {
 	struct retry_values v = {0};
 	struct common_view view;
@@ -42,7 +42,7 @@ static int run(int argc, char **argv)
 	st = common_view_open(v.state, next < argc ? argv[next] : NULL, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	failed = view.stage.count[SHARD_FAILED] + view.stage.count[SHARD_SET_ASIDE];
+	failed = ledger_stage_failed(&view.stage);
 	st = spec_decode(view.run.spec, &spec, &e);
 	if (st == ST_OK && failed == 0)
 		log_line(LOG_INFO, "%s: nothing failed, nothing to retry", view.run.name);
@@ -69,6 +69,6 @@ const struct verb verb_retry = {
 	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
 	.text = "Without RUN, the newest. To be started in the folder that the run was started in.\n"
 	    "\nexamples:\n  ebb retry r7\n",
-	.options = options,
-	.run = run,
+	.options = retry_options,
+	.run = retry_main,
 };

@@ -2,34 +2,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/str.h"
 #include "cli/common.h"
 #include "worker/name.h"
 
 struct shards_values {
-	const char *state_dir;
+	struct option_texts state;
 	const char *run;
-	const char *state;
 	int64_t limit;
 	bool json;
 };
 
-static const struct option options[] = {
-	{0, "state", OPTION_TEXT, offsetof(struct shards_values, state), "STATE",
-	    "only: ready, leased, accepted, published, failed, set-aside"},
+static const struct option shards_options[] = {
+	{0, "state", OPTION_TEXTS, offsetof(struct shards_values, state), "STATE",
+	    "only: ready, leased, accepted, published, failed, set-aside;\n"
+	    "                          anything else names the state folder, as for other verbs"},
 	{0, "run", OPTION_TEXT, offsetof(struct shards_values, run), "RUN",
 	    "of this run (default: the newest)"},
 	{'n', "limit", OPTION_COUNT, offsetof(struct shards_values, limit), "N",
 	    "at most so many (default: all)", .min = 1, .max = INT64_MAX},
 	{0, "json", OPTION_FLAG, offsetof(struct shards_values, json), NULL,
 	    "one JSON object a line, attempts included"},
-	{0, "state-dir", OPTION_TEXT, offsetof(struct shards_values, state_dir), "DIR",
-	    "the state folder (default $EBB_STATE, else .ebb)"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-enum { PAGE = 256, ATTEMPTS = 20 };
+enum { SHARDS_PAGE = 256, ATTEMPTS_SHOWN = 20 };
 
 static void json_attempt(const struct ledger_attempt *a, struct buf *b)
 {
@@ -50,9 +47,9 @@ static void json_shard(const struct ledger_shard *s, const struct ledger_attempt
 	size_t i;
 
 	shard_name(s, &name);
-	buf_printf(b, "{\"number\":%lld,\"shard\":", (long long)s->ordinal + 1);
+	buf_printf(b, "{\"number\":%lld,\"name\":", (long long)s->ordinal + 1);
 	str_json(b, name.data == NULL ? "" : name.data, name.len);
-	buf_printf(b, ",\"state\":\"%s\",\"epoch\":%lld,\"attempts\":%d",
+	buf_printf(b, ",\"state\":\"%s\",\"epoch\":%lld,\"tries\":%d",
 	    shard_state_name(s->s.state), (long long)s->s.epoch, s->attempts);
 	if (s->length >= 0)
 		buf_printf(b, ",\"offset\":%lld,\"length\":%lld", (long long)s->offset,
@@ -61,7 +58,7 @@ static void json_shard(const struct ledger_shard *s, const struct ledger_attempt
 		buf_str(b, ",\"output\":");
 		str_json(b, s->final, strlen(s->final));
 	}
-	buf_str(b, ",\"history\":[");
+	buf_str(b, ",\"attempts\":[");
 	for (i = 0; i < n; i++) {
 		if (i > 0)
 			buf_char(b, ',');
@@ -93,12 +90,12 @@ static void text_shard(const struct ledger_shard *s, const struct ledger_attempt
 	buf_free(&name);
 }
 
-static enum status show(struct common_view *view, const struct shards_values *v,
+static enum status show_shard(struct common_view *view, const struct shards_values *v,
     const struct ledger_shard *s, struct buf *b, struct error *e)
 {
-	struct ledger_attempt list[ATTEMPTS];
+	struct ledger_attempt list[ATTEMPTS_SHOWN];
 	size_t n = 0;
-	enum status st = ledger_attempts(view->ledger, s->row, v->json ? ATTEMPTS : 1, list, &n, e);
+	enum status st = ledger_attempts(view->ledger, s->row, v->json ? ATTEMPTS_SHOWN : 1, list, &n, e);
 
 	if (st != ST_OK)
 		return st;
@@ -112,7 +109,7 @@ static enum status show(struct common_view *view, const struct shards_values *v,
 static enum status show_all(struct common_view *view, const struct shards_values *v, int state,
     struct error *e)
 {
-	struct ledger_shard page[PAGE];
+	struct ledger_shard page[SHARDS_PAGE];
 	struct ledger_query q = {.stage = view->stage.id, .state = state, .ordinal = -1};
 	int64_t left = v->limit;
 	enum status st;
@@ -122,29 +119,32 @@ static enum status show_all(struct common_view *view, const struct shards_values
 		struct buf b = {0};
 		size_t i;
 
-		q.max = left < PAGE ? (size_t)left : PAGE;
+		q.max = left < SHARDS_PAGE ? (size_t)left : SHARDS_PAGE;
 		n = q.max;
 		st = ledger_shards(view->ledger, &q, page, &n, e);
 		if (st != ST_OK)
 			return st;
 		for (i = 0; i < n; i++) {
 			if (st == ST_OK)
-				st = show(view, v, &page[i], &b, e);
+				st = show_shard(view, v, &page[i], &b, e);
 			q.from = page[i].ordinal + 1;
 			ledger_shard_free(&page[i]);
 		}
 		left -= (int64_t)n;
 		if (st == ST_OK && common_print(&b) != EXIT_DONE)
 			return ST_OK;
-	} while (st == ST_OK && n == PAGE && left > 0);
+	} while (st == ST_OK && n == SHARDS_PAGE && left > 0);
 	return st;
 }
 
-static int run(int argc, char **argv)
+static int shards_main(int argc, char **argv)
 {
 	struct shards_values v = {.limit = INT64_MAX};
 	struct common_view view;
 	enum shard_state wanted = SHARD_READY;
+	const char *folder = NULL;
+	bool only = false;
+	size_t i;
 	struct error e;
 	int code;
 	int next;
@@ -154,15 +154,17 @@ static int run(int argc, char **argv)
 		return code;
 	if (next < argc && v.run == NULL)
 		v.run = argv[next];
-	if (v.state != NULL && !shard_state_of_name(v.state, &wanted)) {
-		log_line(LOG_ERROR, "--state: no state \"%.60s\"; there are ready, leased, accepted, "
-		    "published, failed, set-aside (--state-dir names the folder)", v.state);
-		return EXIT_BAD_USAGE;
+	for (i = 0; i < v.state.n; i++) {
+		if (shard_state_of_name(v.state.list[i], &wanted))
+			only = true;
+		else
+			folder = v.state.list[i];
 	}
-	st = common_view_open(v.state_dir, v.run, false, &view, &e);
+	free(v.state.list);
+	st = common_view_open(folder, v.run, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	st = show_all(&view, &v, v.state == NULL ? -1 : (int)wanted, &e);
+	st = show_all(&view, &v, only ? (int)wanted : -1, &e);
 	common_view_close(&view);
 	return st == ST_OK ? EXIT_DONE : common_fail(st, &e);
 }
@@ -171,7 +173,7 @@ const struct verb verb_shards = {
 	.name = "shards",
 	.usage = "ebb shards [options] [RUN]",
 	.summary = "ebb shards: the shards of a run: number, state, attempts, name, how it ended",
-	.text = "examples:\n  ebb shards --state failed\n  ebb shards --json r7 | jq .history\n",
-	.options = options,
-	.run = run,
+	.text = "examples:\n  ebb shards --state failed\n  ebb shards --json r7 | jq .attempts\n",
+	.options = shards_options,
+	.run = shards_main,
 };

@@ -11,7 +11,7 @@ struct status_values {
 	bool json;
 };
 
-static const struct option options[] = {
+static const struct option status_options[] = {
 	{0, "json", OPTION_FLAG, offsetof(struct status_values, json), NULL,
 	    "for programs; docs/formats.md describes the fields"},
 	{0, "state", OPTION_TEXT, offsetof(struct status_values, state), "DIR",
@@ -51,8 +51,10 @@ static void json_counts(const struct ledger_stage *s, struct buf *b)
 	for (i = 0; i < CAUSE_COUNT; i++)
 		buf_printf(b, "%s\"%s\":%lld", i > 0 ? "," : "", cause_name((enum cause)i),
 		    (long long)s->ended[i]);
-	buf_printf(b, "},\"total\":%lld,\"attempts\":%lld,\"plan_complete\":%s,\"sealed\":%s,"
-	    "\"run_ms\":%lld,\"lost_ms\":%lld", (long long)s->planned, (long long)s->attempts,
+	buf_printf(b, "},\"done\":%lld,\"failed\":%lld,\"total\":%lld,\"attempts\":%lld,"
+	    "\"plan_complete\":%s,\"sealed\":%s,\"run_ms\":%lld,\"lost_ms\":%lld",
+	    (long long)ledger_stage_done(s), (long long)ledger_stage_failed(s),
+	    (long long)s->planned, (long long)s->attempts,
 	    s->plan_complete ? "true" : "false", s->sealed ? "true" : "false",
 	    (long long)s->run_ms, (long long)s->lost_ms);
 }
@@ -73,8 +75,8 @@ static void json_run(const struct state *state, const struct ledger_run *r,
 static void text_run(const struct state *state, const struct ledger_run *r,
     const struct ledger_stage *s, struct buf *b)
 {
-	int64_t done = s->count[SHARD_PUBLISHED] + s->count[SHARD_ACCEPTED];
-	int64_t failed = s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
+	int64_t done = ledger_stage_done(s);
+	int64_t failed = ledger_stage_failed(s);
 
 	buf_printf(b, "%-6s %-9s ", r->name, r->state == RUN_ACTIVE
 	    ? is_running(state, r) ? "running" : "stopped" : run_state_name(r));
@@ -87,8 +89,8 @@ static void text_run(const struct state *state, const struct ledger_run *r,
 	if (failed > 0)
 		buf_printf(b, ", %lld failed", (long long)failed);
 	if (s->ended[CAUSE_LOST] + s->ended[CAUSE_INTERRUPTED] > 0)
-		buf_printf(b, ", %lld interruptions", (long long)(s->ended[CAUSE_LOST] +
-		    s->ended[CAUSE_INTERRUPTED]));
+		buf_printf(b, ", %lld interruptions", (long long)s->ended[CAUSE_LOST] +
+		    (long long)s->ended[CAUSE_INTERRUPTED]);
 	buf_str(b, "  ");
 	str_display(b, r->title, strlen(r->title), 80);
 	buf_char(b, '\n');
@@ -161,7 +163,7 @@ static enum status add_all(struct common_view *v, bool json, struct buf *b, stru
 	return st;
 }
 
-static int run(int argc, char **argv)
+static int status_main(int argc, char **argv)
 {
 	struct status_values v = {0};
 	struct common_view view;
@@ -201,6 +203,6 @@ const struct verb verb_status = {
 	.usage = "ebb status [options] [RUN]",
 	.summary = "ebb status: how far the runs of a state are",
 	.text = "examples:\n  ebb status\n  ebb status r7\n  ebb status --json | jq '.runs[0].shards'\n",
-	.options = options,
-	.run = run,
+	.options = status_options,
+	.run = status_main,
 };

@@ -185,7 +185,7 @@ int common_print(struct buf *out)
 	if (out->failed) {
 		log_line(LOG_ERROR, "out of memory");
 		code = EXIT_UNREACHABLE;
-	} else if (fwrite(out->data, 1, out->len, stdout) != out->len || fflush(stdout) != 0) {
+	} else if (out->len > 0 && (fwrite(out->data, 1, out->len, stdout) != out->len || fflush(stdout) != 0)) {
 		if (errno != EPIPE)
 			log_line(LOG_ERROR, "cannot write to stdout: %s", strerror(errno));
 		code = EXIT_UNREACHABLE;

@@ -24,8 +24,11 @@ static int quota_of(const char *v2, const char *v1_dir)
 	long long period = 100000;
 
 	if (v2 != NULL && file_read(v2, 256, &b, NULL) == ST_OK && b.len > 0) {
-		if (sscanf(b.data, "%lld %lld", &quota, &period) < 1)
-			quota = 0; /* "max" */
+		char *rest;
+
+		/* "max 100000" has no number first: 0, no limit. */
+		quota = strtoll(b.data, &rest, 10);
+		period = strtoll(rest, NULL, 10);
 	} else if (v1_dir != NULL) {
 		char path[4300];
 

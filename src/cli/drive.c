@@ -26,6 +26,7 @@ struct driving {
 	uint8_t key[SPEC_KEY_SIZE];
 	uint8_t fingerprint[HASH_SIZE];
 	char lock[64];
+	char holders[128];   /* " (pid 12)", for messages */
 	int lock_fd;
 	int64_t retried;
 	int64_t carry_from;
@@ -52,6 +53,16 @@ static void close_ledger(struct driving *g)
 	g->ledger = NULL;
 }
 
+static void note_holders(struct driving *g)
+{
+	struct buf b = {0};
+
+	sweep_name_workers(g->ledger, g->run.id, &b);
+	(void)snprintf(g->holders, sizeof(g->holders), "%s%s%s", b.len > 0 ? " (" : "",
+	    b.len > 0 ? b.data : "", b.len > 0 ? ")" : "");
+	buf_free(&b);
+}
+
 /* The lock is held: by a process that works, or by one that was frozen and
  * whose lease is over. */
 static enum status end_frozen_holder(struct driving *g, struct error *e)
@@ -63,7 +74,9 @@ static enum status end_frozen_holder(struct driving *g, struct error *e)
 		return st;
 	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
 	if (st == ST_OK)
-		killed = sweep_end_frozen(g->ledger, g->run.id, e);
+		killed = sweep_end_frozen(g->state, g->ledger, g->run.id, e);
+	if (st == ST_OK && !killed)
+		note_holders(g);
 	close_ledger(g);
 	if (killed)
 		return state_lock_wait(g->state, g->lock, 5000, &g->lock_fd, e);
@@ -89,8 +102,9 @@ static enum status lock_run(struct driving *g, struct error *e)
 			return ST_OK;
 		}
 		if (!wait)
-			return error_set(e, ST_BUSY, "%s is running already%s", g->run.name[0] == '\0'
-			    ? "this" : g->run.name, " (--if-running wait, join or skip)");
+			return error_set(e, ST_BUSY, "%s is running already%s; --if-running wait, "
+			    "join or skip says what to do then", g->run.name[0] == '\0'
+			    ? "this" : g->run.name, g->holders);
 		if (!said)
 			log_line(LOG_INFO, "%s is running already; waiting for it", g->run.name);
 		said = true;
@@ -190,7 +204,7 @@ out:
 	return st;
 }
 
-static enum status begin(struct driving *g, struct error *e)
+static enum status take_run(struct driving *g, struct error *e)
 {
 	struct buf name = {0};
 	enum status st = state_open(common_state_dir(g->d->state), true, &g->state, e);
@@ -247,7 +261,7 @@ int drive_run(const struct drive *d)
 {
 	struct driving g = {.d = d, .lock_fd = -1};
 	struct error e;
-	enum status st = begin(&g, &e);
+	enum status st = take_run(&g, &e);
 	int code;
 
 	if (st == ST_BUSY && g.body == NULL && strcmp(d->if_running, "skip") == 0) {

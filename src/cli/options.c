@@ -249,3 +249,65 @@ void options_help(const struct verb *v, struct buf *out)
 	if (v->text != NULL)
 		buf_printf(out, "\n%s", v->text);
 }
+
+/* Text for roff: a backslash, and a dot or quote that begins a line, mean
+ * something there; a hyphen would become a typographic one. */
+static void roff_text(struct buf *out, const char *text)
+{
+	bool at_line_start = true;
+
+	for (; *text != '\0'; text++) {
+		if (at_line_start && (*text == '.' || *text == '\''))
+			buf_str(out, "\\&");
+		if (*text == '\\')
+			buf_str(out, "\\e");
+		else if (*text == '-')
+			buf_str(out, "\\-");
+		else
+			buf_char(out, *text);
+		at_line_start = *text == '\n';
+	}
+}
+
+static void roff_verbatim(struct buf *out, const char *title, const char *text)
+{
+	buf_printf(out, ".SH %s\n.nf\n", title);
+	roff_text(out, text);
+	if (out->len > 0 && !out->failed && out->data[out->len - 1] != '\n')
+		buf_char(out, '\n');
+	buf_str(out, ".fi\n");
+}
+
+void options_man(const struct verb *v, struct buf *out)
+{
+	const char *what = strchr(v->summary, ':');
+	const struct option *o;
+	const char *p;
+
+	buf_str(out, ".TH EBB\\-");
+	for (p = v->name; *p != '\0'; p++)
+		buf_char(out, *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p);
+	buf_printf(out, " 1 \"\" \"ebb %s\" \"User Commands\"\n.SH NAME\nebb\\-%s \\- ", EBB_VERSION,
+	    v->name);
+	roff_text(out, what == NULL ? v->summary : what + 2);
+	buf_char(out, '\n');
+	roff_verbatim(out, "SYNOPSIS", v->usage);
+	if (v->options->name != NULL)
+		buf_str(out, ".SH OPTIONS\n");
+	for (o = v->options; o->name != NULL; o++) {
+		buf_str(out, ".TP\n\\fB");
+		if (o->letter != 0)
+			buf_printf(out, "\\-%c\\fR, \\fB", o->letter);
+		buf_str(out, "\\-\\-");
+		roff_text(out, o->name);
+		buf_str(out, "\\fR");
+		if (o->arg != NULL)
+			buf_printf(out, " \\fI%s\\fR", o->arg);
+		buf_char(out, '\n');
+		roff_text(out, o->help);
+		buf_char(out, '\n');
+	}
+	if (v->text != NULL)
+		roff_verbatim(out, "NOTES", v->text);
+	buf_str(out, ".SH SEE ALSO\n.BR ebb (1)\n");
+}

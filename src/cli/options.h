@@ -56,7 +56,8 @@ struct verb {
 enum status options_parse(const struct verb *v, int argc, char **argv, void *values, int *next,
     bool *help, struct error *e) MUST_USE;
 
-/* Help as text for a person (man page source: man(7) when `roff`). */
+/* Help as text for a person, and the same as a manual page in man(7). */
 void options_help(const struct verb *v, struct buf *out);
+void options_man(const struct verb *v, struct buf *out);
 
 #endif

@@ -6,16 +6,6 @@
 #include "base/str.h"
 #include "cli/common.h"
 
-static int64_t done_of(const struct ledger_stage *s)
-{
-	return s->count[SHARD_PUBLISHED] + s->count[SHARD_ACCEPTED];
-}
-
-static int64_t failed_of(const struct ledger_stage *s)
-{
-	return s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
-}
-
 /* What this start added to a counter of attempts. */
 static int64_t ended(const struct worker_result *r, enum cause c)
 {
@@ -37,14 +27,14 @@ static void first_line(const struct worker_options *opt, const struct worker_res
     struct buf *b)
 {
 	int64_t interruptions = ended(r, CAUSE_INTERRUPTED) + ended(r, CAUSE_LOST);
-	int64_t left = r->after.planned - done_of(&r->after) - failed_of(&r->after);
+	int64_t left = r->after.planned - ledger_stage_done(&r->after) - ledger_stage_failed(&r->after);
 
 	buf_printf(b, "%s %s in ", opt->run.name, verdict(r));
 	str_duration(b, r->wall_ms);
 	buf_str(b, ": ");
-	str_count(b, done_of(&r->after));
+	str_count(b, ledger_stage_done(&r->after));
 	buf_str(b, " done, ");
-	str_count(b, failed_of(&r->after));
+	str_count(b, ledger_stage_failed(&r->after));
 	buf_str(b, " failed");
 	if (left > 0) {
 		buf_str(b, ", ");
@@ -122,7 +112,7 @@ static void next_line(const struct worker_options *opt, const struct worker_resu
 			str_display(b, word.data, word.len, 200);
 		buf_printf(b, " ; ebb retry %s", opt->run.name);
 		buf_free(&word);
-	} else if (failed_of(&r->after) > 0) {
+	} else if (ledger_stage_failed(&r->after) > 0) {
 		buf_printf(b, "ebb shards --run %s --state failed ; ebb retry %s", opt->run.name,
 		    opt->run.name);
 	} else {

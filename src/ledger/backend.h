@@ -89,6 +89,8 @@ struct ledger_backend {
 	    const struct ledger_file *files, size_t n_files, const struct file_version *after,
 	    struct error *e);
 	enum status (*published)(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
+	enum status (*refused)(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+	    struct error *e);
 	enum status (*output_gone)(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 	enum status (*end)(struct ledger *l, int64_t row, const struct ledger_attempt *a,
 	    const struct retry_policy *policy, bool no_retry, int64_t delay_ms,
@@ -122,7 +124,7 @@ struct ledger_backend {
 	    size_t max, size_t *n, struct error *e);
 	enum status (*worker_end)(struct ledger *l, int64_t worker, enum cause cause,
 	    const struct retry_policy *policy,
-	    bool (*started)(void *arg, int64_t row, int64_t epoch), void *arg, int64_t *lost,
+	    int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch), void *arg, int64_t *lost,
 	    struct error *e);
 	enum status (*lease_take)(struct ledger *l, int64_t stage, const char *name,
 	    int64_t worker, struct error *e);

@@ -43,42 +43,46 @@ enum status ledger_files_format(const struct ledger_file *files, size_t n, struc
 	return buf_check(out, e);
 }
 
-static char *name_of_hex(const char *hex, size_t len)
+/* A new string of a name in text or in hex; NULL with the status that says why. */
+static char *get_name(const json_t *o, const char *key, const char *key_hex, enum status *why)
 {
-	char *name = mem_zero(len / 2 + 1);
+	const char *text = json_string_value(json_object_get(o, key));
+	const char *hex = json_string_value(json_object_get(o, key_hex));
+	size_t len = text != NULL ? strlen(text) : hex != NULL ? strlen(hex) / 2 : 0;
+	char *name;
 
-	if (name == NULL || len % 2 != 0 || !str_unhex(hex, (uint8_t *)name, len / 2) ||
-	    strlen(name) != len / 2) {
+	*why = ST_CORRUPT;
+	if (text == NULL && (hex == NULL || strlen(hex) % 2 != 0))
+		return NULL;
+	name = text != NULL ? mem_dup(text, len) : mem_zero(len + 1);
+	if (name == NULL) {
+		*why = ST_NO_MEMORY;
+		return NULL;
+	}
+	if (text == NULL && (!str_unhex(hex, (uint8_t *)name, len) || strlen(name) != len)) {
 		free(name);
 		return NULL;
 	}
 	return name;
 }
 
-/* A new string, or NULL. */
-static char *get_name(const json_t *o, const char *key, const char *key_hex)
-{
-	const json_t *text = json_object_get(o, key);
-	const json_t *hex = json_object_get(o, key_hex);
-
-	if (json_is_string(text))
-		return mem_dup(json_string_value(text), json_string_length(text));
-	if (json_is_string(hex))
-		return name_of_hex(json_string_value(hex), json_string_length(hex));
-	return NULL;
-}
-
-static bool get_file(const json_t *o, struct ledger_file *f)
+static enum status get_file(const json_t *o, struct ledger_file *f)
 {
 	const json_t *size = json_object_get(o, "size");
 	const char *hash = json_string_value(json_object_get(o, "hash"));
+	enum status why;
 
-	f->private_path = get_name(o, "private", "private_hex");
-	f->final_path = get_name(o, "final", "final_hex");
+	f->private_path = get_name(o, "private", "private_hex", &why);
+	if (f->private_path == NULL)
+		return why;
+	f->final_path = get_name(o, "final", "final_hex", &why);
+	if (f->final_path == NULL)
+		return why;
 	f->size = json_integer_value(size);
-	return f->private_path != NULL && f->final_path != NULL && json_is_integer(size) &&
-	    f->size >= 0 && hash != NULL && strlen(hash) == (size_t)2 * HASH_SIZE &&
-	    str_unhex(hash, f->hash, HASH_SIZE);
+	if (!json_is_integer(size) || f->size < 0 || hash == NULL ||
+	    strlen(hash) != (size_t)2 * HASH_SIZE || !str_unhex(hash, f->hash, HASH_SIZE))
+		return ST_CORRUPT;
+	return ST_OK;
 }
 
 enum status ledger_files_parse(const char *json, struct ledger_file **out, size_t *n,
@@ -93,6 +97,8 @@ enum status ledger_files_parse(const char *json, struct ledger_file **out, size_
 
 	*out = NULL;
 	*n = 0;
+	if (root == NULL && json_error_code(&why) == json_error_out_of_memory)
+		st = ST_NO_MEMORY;
 	if (!json_is_array(root))
 		goto bad;
 	files = mem_zero(count == 0 ? 1 : count * sizeof(*files));
@@ -101,7 +107,8 @@ enum status ledger_files_parse(const char *json, struct ledger_file **out, size_
 		goto bad;
 	}
 	for (i = 0; i < count; i++) {
-		if (!get_file(json_array_get(root, i), &files[i])) {
+		st = get_file(json_array_get(root, i), &files[i]);
+		if (st != ST_OK) {
 			ledger_files_free(files, i + 1);
 			goto bad;
 		}

@@ -75,7 +75,7 @@ static uint32_t after(const struct part *p, uint32_t at)
 	return at + 1 == p->cap ? 0 : at + 1;
 }
 
-static void put(struct part *p, uint16_t tag, uint32_t row)
+static void part_put(struct part *p, uint16_t tag, uint32_t row)
 {
 	uint32_t at = home_of(tag, p->cap);
 
@@ -101,7 +101,7 @@ static enum status grow(struct part *p, struct error *e)
 		bigger.rows[i] = no_row;
 	for (i = 0; i < p->cap; i++) {
 		if (p->rows[i] != no_row)
-			put(&bigger, p->tags[i], p->rows[i]);
+			part_put(&bigger, p->tags[i], p->rows[i]);
 	}
 	free(p->rows);
 	*p = bigger;
@@ -122,7 +122,7 @@ enum status ident_add(struct ident *x, const uint8_t id[IDENT_SIZE], int64_t row
 	if (((uint64_t)p->used + 1) * 5 > (uint64_t)p->cap * 4)
 		st = grow(p, e);
 	if (st == ST_OK)
-		put(p, tag_of(hash), (uint32_t)offset);
+		part_put(p, tag_of(hash), (uint32_t)offset);
 	return st;
 }
 

@@ -197,6 +197,16 @@ enum status ledger_run_remove(struct ledger *l, int64_t run, struct error *e)
 	return st == ST_OK ? l->backend->run_remove(l, run, e) : st;
 }
 
+int64_t ledger_stage_done(const struct ledger_stage *s)
+{
+	return s->count[SHARD_ACCEPTED] + s->count[SHARD_PUBLISHED];
+}
+
+int64_t ledger_stage_failed(const struct ledger_stage *s)
+{
+	return s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
+}
+
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e)
 {
@@ -213,7 +223,7 @@ enum status ledger_stage_seal(struct ledger *l, int64_t stage, struct error *e)
 
 /* ---- planning ---- */
 
-static enum status check_item(const struct ledger_item *it, struct error *e)
+static enum status check_plan_item(const struct ledger_item *it, struct error *e)
 {
 	if (it->item_len > LEDGER_ITEM_MAX)
 		return error_set(e, ST_CONFIG, "an item of %zu bytes is longer than the limit of %d",
@@ -234,7 +244,7 @@ enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
 	assert(first >= 0);
 	*bad = 0;
 	for (i = 0; st == ST_OK && i < n; i++) {
-		st = check_item(&items[i], e);
+		st = check_plan_item(&items[i], e);
 		*bad = i;
 	}
 	if (st != ST_OK)
@@ -321,6 +331,14 @@ enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch, struc
 	enum status st = must_write(l, e);
 
 	return st == ST_OK ? l->backend->published(l, row, epoch, e) : st;
+}
+
+enum status ledger_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+    struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	return st == ST_OK ? l->backend->refused(l, row, epoch, note, e) : st;
 }
 
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch, struct error *e)
@@ -450,7 +468,7 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 }
 
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e)
 {
 	enum status st = must_write(l, e);
@@ -459,7 +477,7 @@ enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause
 	*lost = 0;
 	if (st != ST_OK)
 		return st;
-	return l->backend->worker_end(l, worker, cause, policy, started, arg, lost, e);
+	return l->backend->worker_end(l, worker, cause, policy, ran_ms, arg, lost, e);
 }
 
 enum status ledger_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,

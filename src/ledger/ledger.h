@@ -42,7 +42,7 @@ struct ledger;
 
 struct ledger_options {
 	bool create;     /* make it if it is not there; else ST_NOT_FOUND */
-	bool read_only;  /* for status: takes no lock, creates nothing */
+	bool read_only;  /* for status: waits for no writer, changes nothing stored */
 	int64_t busy_ms; /* how long to wait for another process's write */
 };
 
@@ -139,6 +139,10 @@ struct ledger_stage {
 	int64_t lost_ms;              /* slot time of attempts that were not */
 	int64_t with_files;           /* shards whose item was a regular file when planned */
 };
+
+/* Accepted and published; failed and set aside. */
+int64_t ledger_stage_done(const struct ledger_stage *s);
+int64_t ledger_stage_failed(const struct ledger_stage *s);
 
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e) MUST_USE;
@@ -284,6 +288,10 @@ enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch,
 /* Neither private nor final files exist any more: ready under a new epoch. */
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;
+/* Its final name is not ebb's to give: failed for good until it is retried, and
+ * `note` replaces that of its last attempt. The private files are the caller's. */
+enum status ledger_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+    struct error *e) MUST_USE;
 /* The attempt ended otherwise (a->cause, not CAUSE_DONE): counted and judged by
  * shard_step. CAUSE_CHECKPOINTED counts as progress. `now` is the row after it
  * (as it is when ST_FENCED); `delay_ms` was chosen by the caller
@@ -392,12 +400,13 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 /* The worker is dead or fenced (the caller has made sure: its lock is free, or
  * it has been ended): its leased shards end with `cause` (CAUSE_LOST, or
  * CAUSE_INTERRUPTED for a worker that leaves), except that those which
- * `started` says were only claimed are given back (NULL: all had started). Its
+ * `ran_ms` says (-1) were only claimed are given back; else it says how long the
+ * attempt ran, as far as is known (NULL: all had started, 0 ms). Its
  * accepted shards can be taken, its leases by name are released. *lost is how
- * many had started. A worker that is gone is fine. `started` is called within
+ * many had started. A worker that is gone is fine. `ran_ms` is called within
  * the transaction and must not call the ledger. */
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e) MUST_USE;
 
 /* ---- leases by name ("plan", "seal", one each per stage) ----

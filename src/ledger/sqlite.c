@@ -143,6 +143,8 @@ static enum status set_up(struct sqlite_ledger *l, const struct ledger_options *
 		    "PRAGMA journal_mode = WAL", e);
 	if (st == ST_OK)
 		st = sqlite_check_format(l, e);
+	if (st == ST_OK)
+		st = transactions_prepare(l, e);
 	return st;
 }
 
@@ -301,6 +303,7 @@ const struct ledger_backend ledger_sqlite = {
 	.claim = sqlite_claim,
 	.accept = sqlite_accept,
 	.published = sqlite_published,
+	.refused = sqlite_refused,
 	.output_gone = sqlite_output_gone,
 	.end = sqlite_end,
 	.give_back = sqlite_give_back,

@@ -159,6 +159,7 @@ enum status op_begin(struct sqlite_ledger *l, enum op_kind kind, struct error *e
  * in no group. */
 enum status op_end(struct sqlite_ledger *l, enum status st, struct error *e) MUST_USE;
 
+enum status transactions_prepare(struct sqlite_ledger *l, struct error *e) MUST_USE;
 enum status group_begin(struct sqlite_ledger *l, struct error *e) MUST_USE;
 enum status group_commit(struct sqlite_ledger *l, struct error *e) MUST_USE;
 void group_rollback(struct sqlite_ledger *l);
@@ -201,17 +202,17 @@ struct row {
 	int64_t worker;
 	int64_t not_before;
 	bool was_file;    /* its item was a regular file when planned */
+	struct file_version version;
 };
 
 /* Columns of a struct row, and those after them of a struct ledger_shard. */
 #define ROW_COLUMNS \
 	"row, stage, ordinal, state, epoch, floor, n_checkpointed, n_interrupted, n_lost, " \
 	"n_failed, n_timed_out, n_out_of_memory, n_infrastructure, alone, attempts, worker, " \
-	"not_before, was_file"
-enum { ROW_END = 18 };
+	"not_before, was_file, v_exists, v_size, v_mtime_ns"
+enum { ROW_END = 21 };
 #define SHARD_COLUMNS \
-	ROW_COLUMNS ", item, part, occurrence, offset, length, v_exists, v_size, v_mtime_ns, " \
-	"final, files"
+	ROW_COLUMNS ", item, part, occurrence, offset, length, final, files"
 
 enum status row_from(struct q *q, struct row *r, struct error *e) MUST_USE;
 enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e) MUST_USE;
@@ -319,6 +320,8 @@ enum status sqlite_accept(struct ledger *l, int64_t row, const struct ledger_att
     const struct ledger_file *files, size_t n_files, const struct file_version *after,
     struct error *e);
 enum status sqlite_published(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
+enum status sqlite_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
+    struct error *e);
 enum status sqlite_output_gone(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 enum status sqlite_end(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,
@@ -355,7 +358,7 @@ enum status sqlite_worker_renew(struct ledger *l, int64_t worker, int64_t until_
 enum status sqlite_workers(struct ledger *l, int64_t run, struct ledger_worker *out, size_t max,
     size_t *n, struct error *e);
 enum status sqlite_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e);
 /* ST_FENCED when the worker is gone or was never there. */
 enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker,

@@ -19,7 +19,7 @@ struct place {
 
 /* Allowed are those whose locks and shared mappings are of one kernel and
  * whose fsync holds. */
-static const struct place places[] = {
+static const struct place known_places[] = {
 	{0xef53, NULL},     /* ext2, ext3, ext4 */
 	{0x58465342, NULL}, /* xfs */
 	{0x9123683e, NULL}, /* btrfs */
@@ -60,9 +60,9 @@ const char *sqlite_place_refused(unsigned long f_type)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		if (places[i].f_type == f_type)
-			return places[i].refused;
+	for (i = 0; i < sizeof(known_places) / sizeof(known_places[0]); i++) {
+		if (known_places[i].f_type == f_type)
+			return known_places[i].refused;
 	}
 	return "a file system that ebb does not know";
 }

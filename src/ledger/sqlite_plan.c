@@ -12,7 +12,7 @@
 
 #define SQLITE_DROPPED (-(INT64_C(1) << 62))
 
-struct planner {
+struct plan_call {
 	struct sqlite_ledger *l;
 	struct stage_info stage;
 	int64_t carry_from;
@@ -86,7 +86,7 @@ static enum status index_ready(struct sqlite_ledger *l, struct plan_index *x, in
 struct known {
 	struct row r;     /* r.row 0: there is none */
 	int64_t repeats;  /* equal items seen after it */
-	struct file_version version;
+	bool has_names;   /* a final name or files */
 };
 
 static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row,
@@ -96,8 +96,8 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 	size_t len;
 	enum status st = ST_OK;
 
-	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, v_exists, v_size, v_mtime_ns "
-	    "FROM shard WHERE row = ?");
+	q_open(&q, l, "SELECT " ROW_COLUMNS ", id, repeats, "
+	    "final IS NOT NULL OR files IS NOT NULL FROM shard WHERE row = ?");
 	q_int(&q, row);
 	if (q_row(&q)) {
 		const void *stored = col_bytes(&q, ROW_END, &len);
@@ -106,15 +106,13 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 		    col_int(&q, 1) == stage) {
 			st = row_from(&q, &k->r, e);
 			k->repeats = col_int(&q, ROW_END + 1);
-			k->version.exists = col_int(&q, ROW_END + 2) != 0;
-			k->version.size = col_int(&q, ROW_END + 3);
-			k->version.mtime_ns = col_int(&q, ROW_END + 4);
+			k->has_names = col_int(&q, ROW_END + 2) != 0;
 		}
 	}
 	return q_end(&q, st, e);
 }
 
-static enum status find(struct sqlite_ledger *l, const struct plan_index *x,
+static enum status find_row_of(struct sqlite_ledger *l, const struct plan_index *x,
     const uint8_t id[LEDGER_ID_SIZE], struct known *k, struct error *e)
 {
 	struct ident_walk walk;
@@ -156,19 +154,19 @@ static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *js
 
 /* The published row of an older generation that this item repeats: old->r.row
  * is 0 when there is none. *files is a new string or NULL. */
-static enum status find_old(struct planner *p, const struct ledger_item *it,
+static enum status find_old(struct plan_call *p, const struct ledger_item *it,
     const uint8_t id[LEDGER_ID_SIZE], struct known *old, char **files, struct error *e)
 {
 	char *final = NULL;
 	size_t final_len;
 	bool usable;
-	enum status st = find(p->l, &p->l->carry, id, old, e);
+	enum status st = find_row_of(p->l, &p->l->carry, id, old, e);
 
 	*files = NULL;
 	if (st != ST_OK || old->r.row == 0)
 		return st;
 	usable = old->r.s.state == SHARD_PUBLISHED && old->r.ordinal >= 0 &&
-	    file_version_equal(&old->version, &it->version);
+	    file_version_equal(&old->r.version, &it->version);
 	if (usable)
 		st = row_names(p->l, old->r.row, &final, &final_len, files, e);
 	if (st == ST_OK && usable)
@@ -184,7 +182,7 @@ static enum status find_old(struct planner *p, const struct ledger_item *it,
 	return st;
 }
 
-static enum status take_names(struct planner *p, int64_t row, const char *json, struct error *e)
+static enum status take_names(struct plan_call *p, int64_t row, const char *json, struct error *e)
 {
 	struct ledger_file *files = NULL;
 	size_t n = 0;
@@ -209,7 +207,7 @@ struct new_row {
 	int64_t first_row; /* of its first occurrence, 0 for that itself */
 };
 
-static enum status insert_row(struct planner *p, const struct new_row *new, const struct row *r,
+static enum status insert_row(struct plan_call *p, const struct new_row *new, const struct row *r,
     const char *files, struct error *e)
 {
 	const struct ledger_item *it = new->item;
@@ -220,7 +218,7 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	    "n_infrastructure, alone, attempts, worker, not_before, was_file, v_exists, v_size, "
 	    "v_mtime_ns, part, offset, length, occurrence, first_row, repeats, item, final, files) "
 	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, "
-	    "?, nullif(?, 0), 0, ?, ?, ?)");
+	    "?, ?, 0, ?, ?, ?)");
 	q_int(&q, r->row);
 	q_int(&q, r->stage);
 	q_int(&q, r->ordinal);
@@ -236,14 +234,17 @@ static enum status insert_row(struct planner *p, const struct new_row *new, cons
 	q_int(&q, it->offset);
 	q_int(&q, it->length);
 	q_int(&q, new->occurrence);
-	q_int(&q, new->first_row);
+	if (new->first_row != 0)
+		q_int(&q, new->first_row);
+	else
+		q_blob(&q, NULL, 0);
 	q_blob(&q, it->item_len == 0 ? "" : it->item, it->item_len);
 	q_blob(&q, it->final, it->final_len);
 	q_text(&q, files);
 	return q_run(&q, e);
 }
 
-static enum status add_row(struct planner *p, const struct new_row *new, int64_t ordinal,
+static enum status add_row(struct plan_call *p, const struct new_row *new, int64_t ordinal,
     struct error *e)
 {
 	const struct ledger_item *it = new->item;
@@ -282,14 +283,14 @@ static enum status add_row(struct planner *p, const struct new_row *new, int64_t
 
 /* True when what a known row has done cannot stand: another input, another
  * name, or a name that somebody else has written since. */
-static enum status is_stale(struct planner *p, const struct known *k,
+static enum status is_stale(struct plan_call *p, const struct known *k,
     const struct ledger_item *it, const char *final, size_t final_len, const char *files,
     bool *stale, struct error *e)
 {
 	bool mine = true;
 	enum status st = ST_OK;
 
-	*stale = !file_version_equal(&k->version, &it->version) ||
+	*stale = !file_version_equal(&k->r.version, &it->version) ||
 	    !same_name(final, final_len, it->final, it->final_len);
 	if (!*stale && k->r.s.state == SHARD_PUBLISHED && files != NULL)
 		st = owns_all(p->l, k->r.row, files, &mine, e);
@@ -297,7 +298,7 @@ static enum status is_stale(struct planner *p, const struct known *k,
 	return st;
 }
 
-static enum status update_known(struct planner *p, const struct known *k,
+static enum status update_known(struct plan_call *p, const struct known *k,
     const struct ledger_item *it, bool stale, struct error *e)
 {
 	struct q q;
@@ -321,15 +322,17 @@ static enum status update_known(struct planner *p, const struct known *k,
 	return st;
 }
 
-static enum status find_again(struct planner *p, struct known *k, const struct ledger_item *it,
+static enum status find_again(struct plan_call *p, struct known *k, const struct ledger_item *it,
     int64_t ordinal, struct error *e)
 {
 	char *final = NULL;
 	char *files = NULL;
-	size_t final_len;
+	size_t final_len = 0;
 	bool stale = false;
-	enum status st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
+	enum status st = ST_OK;
 
+	if (k->has_names)
+		st = row_names(p->l, k->r.row, &final, &final_len, &files, e);
 	if (st == ST_OK)
 		st = is_stale(p, k, it, final, final_len, files, &stale, e);
 	if (st == ST_OK && stale)
@@ -351,7 +354,7 @@ static enum status find_again(struct planner *p, struct known *k, const struct l
 	return st;
 }
 
-static enum status put_repeats(struct planner *p, int64_t row, int64_t repeats, struct error *e)
+static enum status put_repeats(struct plan_call *p, int64_t row, int64_t repeats, struct error *e)
 {
 	struct q q;
 
@@ -361,13 +364,13 @@ static enum status put_repeats(struct planner *p, int64_t row, int64_t repeats, 
 	return q_run(&q, e);
 }
 
-static enum status plan_one(struct planner *p, const struct ledger_item *it, int64_t ordinal,
+static enum status plan_one(struct plan_call *p, const struct ledger_item *it, int64_t ordinal,
     struct error *e)
 {
 	uint8_t id[LEDGER_ID_SIZE];
 	struct new_row new = {.item = it, .id = it->id};
 	struct known k;
-	enum status st = find(p->l, &p->l->plan, it->id, &k, e);
+	enum status st = find_row_of(p->l, &p->l->plan, it->id, &k, e);
 
 	if (st == ST_OK && k.r.row != 0 && k.r.ordinal >= 0) {
 		new.occurrence = k.repeats + 1;
@@ -376,7 +379,7 @@ static enum status plan_one(struct planner *p, const struct ledger_item *it, int
 		occurrence_id(p->l->hash, it->id, new.occurrence, id);
 		st = put_repeats(p, k.r.row, new.occurrence, e);
 		if (st == ST_OK)
-			st = find(p->l, &p->l->plan, id, &k, e);
+			st = find_row_of(p->l, &p->l->plan, id, &k, e);
 		if (st == ST_OK && k.r.row != 0 && k.r.ordinal >= 0)
 			return sqlite_damaged(p->l, "it counts a repeated item wrongly", e);
 	}
@@ -389,7 +392,7 @@ static enum status plan_one(struct planner *p, const struct ledger_item *it, int
 
 /* ---- plan_items ---- */
 
-static enum status check_carry(struct planner *p, struct error *e)
+static enum status check_carry(struct plan_call *p, struct error *e)
 {
 	struct stage_info old;
 	enum status st = stage_info_get(p->l, p->carry_from, &old, e);
@@ -417,7 +420,7 @@ static enum status may_plan(const struct stage_info *s, int64_t first, struct er
 	return ST_OK;
 }
 
-static enum status plan_begin(struct planner *p, int64_t stage, int64_t first, struct error *e)
+static enum status plan_begin(struct plan_call *p, int64_t stage, int64_t first, struct error *e)
 {
 	struct q q;
 	enum status st = stage_info_get(p->l, stage, &p->stage, e);
@@ -437,7 +440,7 @@ static enum status plan_begin(struct planner *p, int64_t stage, int64_t first, s
 	return st;
 }
 
-static enum status plan_end(struct planner *p, struct error *e)
+static enum status plan_end(struct plan_call *p, struct error *e)
 {
 	struct q q;
 	enum status st;
@@ -458,7 +461,7 @@ enum status sqlite_plan_items(struct ledger *base, int64_t stage, int64_t first,
     const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
     struct error *e)
 {
-	struct planner p = {.l = sq(base), .carry_from = carry_from};
+	struct plan_call p = {.l = sq(base), .carry_from = carry_from};
 	size_t i;
 	enum status st = op_begin(p.l, OP_SAVED, e);
 

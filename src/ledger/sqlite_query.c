@@ -226,7 +226,7 @@ enum status sqlite_error(struct sqlite_ledger *l, int rc, struct error *e)
 	case SQLITE_LOCKED:
 		return busy_error(l, e);
 	case SQLITE_FULL:
-		return error_set(e, ST_FULL, "no room on the disk to write the ledger %s", l->path);
+		return error_set(e, ST_FULL, "the disk is full: no room to write the ledger %s", l->path);
 	case SQLITE_IOERR:
 	case SQLITE_CANTOPEN:
 		return io_error(l, rc, e);
@@ -317,12 +317,36 @@ static enum status write_counters(struct sqlite_ledger *l, const struct counters
 
 /* ---- transactions ---- */
 
+/* Prepared when the ledger is opened: taking back must not need memory. */
+static const char sql_begin[] = "BEGIN IMMEDIATE";
+static const char sql_commit[] = "COMMIT";
+static const char sql_rollback[] = "ROLLBACK";
+static const char sql_save[] = "SAVEPOINT op";
+static const char sql_release[] = "RELEASE op";
+static const char sql_undo[] = "ROLLBACK TO op";
+
+enum status transactions_prepare(struct sqlite_ledger *l, struct error *e)
+{
+	static const char *const all[] = {
+		sql_begin, sql_commit, sql_rollback, sql_save, sql_release, sql_undo,
+	};
+	enum status st = ST_OK;
+	struct q q;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < sizeof(all) / sizeof(all[0]); i++) {
+		q_open(&q, l, all[i]);
+		st = q_close(&q, e);
+	}
+	return st;
+}
+
 static enum status begin(struct sqlite_ledger *l, struct error *e)
 {
 	struct q q;
 	enum status st;
 
-	q_open(&q, l, "BEGIN IMMEDIATE");
+	q_open(&q, l, sql_begin);
 	st = q_run(&q, e);
 	l->n_pending = 0;
 	l->op_planned = false;
@@ -340,7 +364,7 @@ static void undo(struct sqlite_ledger *l)
 		plan_index_drop(&l->plan);
 	if (sqlite3_get_autocommit(l->db) != 0)
 		return; /* SQLite has done it already */
-	q_open(&q, l, "ROLLBACK");
+	q_open(&q, l, sql_rollback);
 	(void)!q_run(&q, NULL);
 }
 
@@ -354,7 +378,7 @@ static enum status commit(struct sqlite_ledger *l, struct error *e)
 		st = write_counters(l, &l->pending[i], e);
 	if (st == ST_OK) {
 		sys_point("ledger.commit.before");
-		q_open(&q, l, "COMMIT");
+		q_open(&q, l, sql_commit);
 		st = q_run(&q, e);
 	}
 	if (st != ST_OK) {
@@ -412,7 +436,7 @@ static enum status save(struct sqlite_ledger *l, enum op_kind kind, struct error
 	l->op_saved = kind == OP_SAVED;
 	if (!l->op_saved)
 		return ST_OK;
-	q_open(&q, l, "SAVEPOINT op");
+	q_open(&q, l, sql_save);
 	return q_run(&q, e);
 }
 
@@ -423,7 +447,8 @@ enum status op_begin(struct sqlite_ledger *l, enum op_kind kind, struct error *e
 		return begin(l, e);
 	if (l->broken != ST_OK)
 		return broken_error(l, e);
-	return save(l, kind, e);
+	l->broken = save(l, kind, e);
+	return l->broken;
 }
 
 static bool breaks_group(enum status st)
@@ -443,9 +468,9 @@ static void undo_op(struct sqlite_ledger *l, enum status why)
 	if (l->n_saved > 0)
 		memcpy(l->pending, l->saved, l->n_saved * sizeof(*l->saved));
 	if (ok && l->op_saved) {
-		q_open(&q, l, "ROLLBACK TO op");
+		q_open(&q, l, sql_undo);
 		ok = q_run(&q, NULL) == ST_OK;
-		q_open(&q, l, "RELEASE op");
+		q_open(&q, l, sql_release);
 		ok = q_run(&q, NULL) == ST_OK && ok;
 	} else if (ok) {
 		ok = sqlite3_total_changes64(l->db) == l->op_changes;
@@ -465,7 +490,7 @@ enum status op_end(struct sqlite_ledger *l, enum status st, struct error *e)
 		return st;
 	}
 	if (st == ST_OK && l->op_saved) {
-		q_open(&q, l, "RELEASE op");
+		q_open(&q, l, sql_release);
 		st = q_run(&q, e);
 	}
 	if (st != ST_OK)

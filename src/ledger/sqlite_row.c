@@ -42,6 +42,9 @@ enum status row_from(struct q *q, struct row *r, struct error *e)
 	r->worker = col_int(q, 15);
 	r->not_before = col_int(q, 16);
 	r->was_file = col_int(q, 17) != 0;
+	r->version.exists = col_int(q, 18) != 0;
+	r->version.size = col_int(q, 19);
+	r->version.mtime_ns = col_int(q, 20);
 	return ST_OK;
 }
 
@@ -64,16 +67,14 @@ enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e)
 	out->occurrence = col_small(q, ROW_END + 2);
 	out->offset = col_int(q, ROW_END + 3);
 	out->length = col_int(q, ROW_END + 4);
-	out->version.exists = col_int(q, ROW_END + 5) != 0;
-	out->version.size = col_int(q, ROW_END + 6);
-	out->version.mtime_ns = col_int(q, ROW_END + 7);
+	out->version = r.version;
 	st = col_dup(q, ROW_END, LEDGER_ITEM_MAX, &out->item, &out->item_len, e);
 	if (st == ST_OK && out->item == NULL)
 		st = sqlite_damaged(q->l, "a shard has no item", e);
 	if (st == ST_OK)
-		st = col_dup(q, ROW_END + 8, LEDGER_ITEM_MAX, &out->final, &len, e);
+		st = col_dup(q, ROW_END + 5, LEDGER_ITEM_MAX, &out->final, &len, e);
 	if (st == ST_OK)
-		st = col_dup(q, ROW_END + 9, LEDGER_FILES_JSON_MAX, &out->files, &len, e);
+		st = col_dup(q, ROW_END + 6, LEDGER_FILES_JSON_MAX, &out->files, &len, e);
 	if (st != ST_OK)
 		ledger_shard_free(out);
 	return st;

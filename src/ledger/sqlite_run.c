@@ -431,8 +431,8 @@ enum status sqlite_generation_prune(struct ledger *base, int64_t run, int max_ro
 enum status sqlite_run_remove(struct ledger *base, int64_t run, struct error *e)
 {
 	static const char *const sql[] = {
-		"DELETE FROM attempt WHERE shard IN (SELECT row FROM shard WHERE stage IN "
-		"(SELECT id FROM stage WHERE run = ?))",
+		("DELETE FROM attempt WHERE shard IN (SELECT row FROM shard WHERE stage IN "
+		"(SELECT id FROM stage WHERE run = ?))"),
 		"DELETE FROM shard WHERE stage IN (SELECT id FROM stage WHERE run = ?)",
 		"DELETE FROM chunk WHERE stage IN (SELECT id FROM stage WHERE run = ?)",
 		"DELETE FROM lease WHERE stage IN (SELECT id FROM stage WHERE run = ?)",

@@ -129,9 +129,11 @@ static enum status read_header(const char *path, struct header *h, struct error 
 		st = error_set(e, ST_NO_MEMORY, "out of memory");
 		goto out;
 	}
+	errno = 0;
 	rc = vfs->xOpen(vfs, name, f, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB, NULL);
 	if (rc != SQLITE_OK) {
-		st = error_os(e, errno == 0 ? EACCES : errno, "cannot open the ledger %s", path);
+		st = rc == SQLITE_NOMEM ? error_set(e, ST_NO_MEMORY, "out of memory") :
+		    error_os(e, errno == 0 ? EACCES : errno, "cannot open the ledger %s", path);
 		goto out;
 	}
 	rc = f->pMethods->xFileSize(f, &size);
@@ -164,6 +166,7 @@ static enum status check_header(const char *path, const struct header *h, struct
 {
 	size_t have = h->size < (int64_t)sizeof(magic) ? (size_t)h->size : sizeof(magic);
 	int64_t page = h->bytes[AT_PAGE_SIZE] << 8 | h->bytes[AT_PAGE_SIZE + 1];
+	int64_t pages = be32(h->bytes + AT_PAGES);
 	int64_t format = be32(h->bytes + AT_FORMAT);
 
 	if (memcmp(h->bytes, magic, have) != 0)
@@ -183,10 +186,9 @@ static enum status check_header(const char *path, const struct header *h, struct
 		page = 65536;
 	/* While there is a log, the file may rightly lag behind it. */
 	if (be32(h->bytes + AT_CHANGES) == be32(h->bytes + AT_VALID_FOR) && !has_log(path) &&
-	    h->size < page * (int64_t)be32(h->bytes + AT_PAGES))
+	    h->size < page * pages)
 		return error_set(e, ST_CORRUPT, "the ledger %s is cut short: %lld of %lld bytes are "
-		    "left of it", path, (long long)h->size,
-		    (long long)(page * (int64_t)be32(h->bytes + AT_PAGES)));
+		    "left of it", path, (long long)h->size, (long long)page * (long long)pages);
 	return ST_OK;
 }
 

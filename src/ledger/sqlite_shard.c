@@ -154,7 +154,7 @@ static enum status own_names(struct sqlite_ledger *l, const struct row *r,
 	return st;
 }
 
-static enum status accept(struct sqlite_ledger *l, int64_t row, const struct ledger_attempt *a,
+static enum status accept_row(struct sqlite_ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct ledger_file *files, size_t n, const struct file_version *after,
     struct error *e)
 {
@@ -183,7 +183,7 @@ static enum status accept(struct sqlite_ledger *l, int64_t row, const struct led
 		st = attempt_put(l, &r, &done, e);
 	if (st == ST_OK)
 		st = row_put(l, &r, n == 0 ? NULL : json.data, e);
-	if (st == ST_OK && after != NULL)
+	if (st == ST_OK && after != NULL && !file_version_equal(after, &r.version))
 		st = put_version(l, row, after, e);
 	buf_free(&json);
 	return st;
@@ -199,7 +199,7 @@ enum status sqlite_accept(struct ledger *base, int64_t row, const struct ledger_
 
 	if (st != ST_OK)
 		return st;
-	return op_end(l, accept(l, row, a, files, n_files, after, e), e);
+	return op_end(l, accept_row(l, row, a, files, n_files, after, e), e);
 }
 
 static enum status put_outputs(struct sqlite_ledger *l, int64_t row, struct error *e)
@@ -246,30 +246,60 @@ enum status sqlite_published(struct ledger *base, int64_t row, int64_t epoch, st
 
 /* ---- not done ---- */
 
-enum status sqlite_output_gone(struct ledger *base, int64_t row, int64_t epoch, struct error *e)
+/* Accepted, and now not to be published: the names are released. */
+static enum status give_up_output(struct sqlite_ledger *l, int64_t row,
+    const struct shard_event *ev, bool *taken, struct error *e)
 {
-	const struct shard_event ev = {.kind = EV_OUTPUT_GONE, .epoch = epoch};
-	struct sqlite_ledger *l = sq(base);
 	struct row r;
 	char *final = NULL;
 	char *json = NULL;
 	size_t final_len;
+	enum status st = row_get(l, row, &r, e);
+
+	if (st == ST_OK)
+		st = row_step(l, &r, ev, NULL, taken, e);
+	if (st == ST_OK && *taken)
+		st = row_names(l, row, &final, &final_len, &json, e);
+	if (st == ST_OK && json != NULL)
+		st = output_release_files(l, row, json, final, final_len, e);
+	if (st == ST_OK && *taken)
+		st = row_put(l, &r, "", e);
+	free(final);
+	free(json);
+	return st;
+}
+
+enum status sqlite_output_gone(struct ledger *base, int64_t row, int64_t epoch, struct error *e)
+{
+	const struct shard_event ev = {.kind = EV_OUTPUT_GONE, .epoch = epoch};
+	struct sqlite_ledger *l = sq(base);
+	bool taken = false;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st == ST_OK)
+		st = op_end(l, give_up_output(l, row, &ev, &taken, e), e);
+	return st;
+}
+
+enum status sqlite_refused(struct ledger *base, int64_t row, int64_t epoch, const char *note,
+    struct error *e)
+{
+	const struct shard_event ev = {.kind = EV_REFUSED, .epoch = epoch};
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
 	bool taken = false;
 	enum status st = op_begin(l, OP_PLAIN, e);
 
 	if (st != ST_OK)
 		return st;
-	st = row_get(l, row, &r, e);
-	if (st == ST_OK)
-		st = row_step(l, &r, &ev, NULL, &taken, e);
-	if (st == ST_OK && taken)
-		st = row_names(l, row, &final, &final_len, &json, e);
-	if (st == ST_OK && json != NULL)
-		st = output_release_files(l, row, json, final, final_len, e);
-	if (st == ST_OK && taken)
-		st = row_put(l, &r, "", e);
-	free(final);
-	free(json);
+	st = give_up_output(l, row, &ev, &taken, e);
+	if (st == ST_OK && taken) {
+		q_open(&q, l, "UPDATE attempt SET note = ? WHERE shard = ? AND epoch = ?");
+		q_text_n(&q, note, strnlen(note, sizeof(((struct ledger_attempt *)0)->note) - 1));
+		q_int(&q, row);
+		q_int(&q, epoch);
+		st = q_run(&q, e);
+	}
 	return op_end(l, st, e);
 }
 

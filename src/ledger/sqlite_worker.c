@@ -122,20 +122,21 @@ static enum status held_rows(struct sqlite_ledger *l, int64_t worker, struct row
 }
 
 static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worker,
-    enum cause cause, const struct retry_policy *policy, bool had_started, struct error *e)
+    enum cause cause, const struct retry_policy *policy, int64_t ran_ms, struct error *e)
 {
 	const struct shard_event ev = {
-		.kind = had_started ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
+		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
 	};
 	const struct ledger_attempt a = {
 		.epoch = r->s.epoch, .worker = worker, .cause = cause, .exit_code = -1,
+		.run_ms = ran_ms,
 	};
 	bool taken;
 	enum status st = row_step(l, r, &ev, policy, &taken, e);
 
 	if (st != ST_OK || !taken)
 		return st;
-	if (had_started) {
+	if (ran_ms >= 0) {
 		r->attempts++;
 		st = attempt_put(l, r, &a, e);
 	}
@@ -158,7 +159,7 @@ static enum status leave(struct sqlite_ledger *l, int64_t worker, struct error *
 }
 
 enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, bool (*started)(void *arg, int64_t row, int64_t epoch),
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
@@ -171,10 +172,10 @@ enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause ca
 		return st;
 	st = held_rows(l, worker, &rows, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
-		bool had_started = started == NULL || started(arg, rows[i].row, rows[i].s.epoch);
+		int64_t ran = ran_ms == NULL ? 0 : ran_ms(arg, rows[i].row, rows[i].s.epoch);
 
-		st = end_row(l, &rows[i], worker, cause, policy, had_started, e);
-		*lost += had_started;
+		st = end_row(l, &rows[i], worker, cause, policy, ran, e);
+		*lost += ran >= 0;
 	}
 	if (st == ST_OK)
 		st = leave(l, worker, e);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static void finish(struct hash *h, uint8_t out[IDENTITY_SIZE])
+static void take_identity(struct hash *h, uint8_t out[IDENTITY_SIZE])
 {
 	uint8_t full[HASH_SIZE];
 
@@ -25,7 +25,7 @@ void identity_of_item(struct hash *h, const uint8_t fingerprint[HASH_SIZE], cons
 {
 	hash_field(h, fingerprint, HASH_SIZE);
 	hash_field(h, item, len);
-	finish(h, out);
+	take_identity(h, out);
 }
 
 void identity_of_range(struct hash *h, const uint8_t fingerprint[HASH_SIZE], const char *path,
@@ -38,5 +38,5 @@ void identity_of_range(struct hash *h, const uint8_t fingerprint[HASH_SIZE], con
 	number(h, version->mtime_ns);
 	number(h, offset);
 	number(h, length);
-	finish(h, out);
+	take_identity(h, out);
 }

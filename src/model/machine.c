@@ -13,7 +13,7 @@ static const char *const cause_names[CAUSE_COUNT] = {
 
 static const char *const event_names[EV_KINDS] = {
 	"claim", "give-back", "end", "accept", "accept-empty", "published", "output-gone",
-	"retry", "input-changed",
+	"refused", "retry", "input-changed",
 };
 
 /* What a commit-like event needs of its epoch. */
@@ -45,16 +45,16 @@ struct transition {
  * carries an epoch. ACT_END may end in failed or set-aside instead. */
 static const struct transition table[] = {
 	{SHARD_READY, EV_CLAIM, GUARD_NONE, SHARD_LEASED, ACT_NEW_EPOCH},
-	{SHARD_READY, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FRESH},
+	/* Not done yet: its budget stays, so that an input that never rests ends. */
+	{SHARD_READY, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FLOOR},
 	{SHARD_LEASED, EV_GIVE_BACK, GUARD_CURRENT, SHARD_READY, ACT_UNCLAIM},
 	{SHARD_LEASED, EV_END, GUARD_CURRENT, SHARD_READY, ACT_END},
 	{SHARD_LEASED, EV_ACCEPT, GUARD_FLOOR, SHARD_ACCEPTED, ACT_NONE},
 	{SHARD_LEASED, EV_ACCEPT_EMPTY, GUARD_FLOOR, SHARD_PUBLISHED, ACT_NONE},
-	{SHARD_LEASED, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FRESH},
+	{SHARD_LEASED, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FLOOR},
 	{SHARD_ACCEPTED, EV_PUBLISHED, GUARD_FLOOR, SHARD_PUBLISHED, ACT_NONE},
 	{SHARD_ACCEPTED, EV_OUTPUT_GONE, GUARD_FLOOR, SHARD_READY, ACT_FLOOR},
-	/* Publishing was refused: the final name is somebody else's. */
-	{SHARD_ACCEPTED, EV_END, GUARD_FLOOR, SHARD_READY, ACT_END},
+	{SHARD_ACCEPTED, EV_REFUSED, GUARD_FLOOR, SHARD_FAILED, ACT_FLOOR},
 	{SHARD_ACCEPTED, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FRESH},
 	{SHARD_PUBLISHED, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FRESH},
 	{SHARD_FAILED, EV_RETRY, GUARD_NONE, SHARD_READY, ACT_FRESH},
@@ -98,6 +98,7 @@ struct retry_policy retry_policy_default(void)
 			[CAUSE_TIMED_OUT] = 3,
 			[CAUSE_OUT_OF_MEMORY] = 3,
 			[CAUSE_INFRASTRUCTURE] = 10,
+			[CAUSE_SUPERSEDED] = 10,
 		},
 		.backoff_min_ms = 1000,
 		.backoff_max_ms = 60000,
@@ -161,8 +162,7 @@ static void judge_budget(const struct shard_event *ev, const struct retry_policy
     struct shard *out)
 {
 	int limit = p->limit[ev->cause];
-	bool counts = ev->cause != CAUSE_CANCELLED && ev->cause != CAUSE_SUPERSEDED &&
-	    ev->cause != CAUSE_DONE && !ev->progressed;
+	bool counts = ev->cause != CAUSE_CANCELLED && ev->cause != CAUSE_DONE && !ev->progressed;
 
 	if (counts)
 		out->count[ev->cause]++;

@@ -51,7 +51,7 @@ struct retry_policy {
 };
 
 /* failures 3, interruptions 20, infrastructure 10, losses 20, time-outs 3, out
- * of memory 3; back-off 1 s to 60 s; alone after 3 losses. */
+ * of memory 3, input changed meanwhile 10; back-off 1 s to 60 s; alone after 3 losses. */
 struct retry_policy retry_policy_default(void);
 
 /* Delay before the nth (1-based) retry after `cause`: exponential between the
@@ -77,6 +77,7 @@ enum shard_event_kind {
 	EV_ACCEPT_EMPTY, /* done and nothing to publish */
 	EV_PUBLISHED,    /* its files are in place */
 	EV_OUTPUT_GONE,  /* accepted, but neither private nor final file exists */
+	EV_REFUSED,      /* accepted, but its final name is somebody else's */
 	EV_RETRY,        /* an operator gives it a fresh budget */
 	EV_INPUT_CHANGED,/* the input is another one now: what was done is void */
 	EV_KINDS,

@@ -13,6 +13,7 @@ static const char *const limit_keys[CAUSE_COUNT] = {
 	[CAUSE_TIMED_OUT] = "timeouts",
 	[CAUSE_OUT_OF_MEMORY] = "out_of_memory",
 	[CAUSE_INFRASTRUCTURE] = "infrastructure",
+	[CAUSE_SUPERSEDED] = "superseded",
 };
 
 void spec_free(struct spec *s)

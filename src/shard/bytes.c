@@ -129,7 +129,7 @@ enum status bytes_cut(const char *path, int64_t size, enum records_kind kind,
 	struct bytes_range range = {.path = path};
 	struct stat before;
 	enum status st;
-	int fd;
+	int fd = -1;
 
 	if (size < 1)
 		return error_set(e, ST_CONFIG, "ranges of %lld bytes cannot be cut",

@@ -13,7 +13,7 @@ struct columns {
 	regex_t regex;
 };
 
-static enum status refuse(const char *colsep, const char *why, struct error *e)
+static enum status refuse_colsep(const char *colsep, const char *why, struct error *e)
 {
 	return error_set(e, ST_CONFIG, "column separator \"%.60s\": %s", colsep, why);
 }
@@ -39,11 +39,9 @@ static enum status translate_escape(const char *colsep, char c, struct buf *out,
 		buf_str(out, "[^0-9]");
 	else if (c == 'h')
 		buf_str(out, "[\t ]");
-	else if (c != '\0' && strchr("sSwW", c) != NULL)
-		buf_printf(out, "\\%c", c);
 	else if (c == '\0')
-		return refuse(colsep, "it ends with a backslash", e);
-	else if (isalnum((unsigned char)c))
+		return refuse_colsep(colsep, "it ends with a backslash", e);
+	else if (isalnum((unsigned char)c) && strchr("sSwW", c) == NULL)
 		return error_set(e, ST_CONFIG, "column separator \"%.60s\": \\%c is not known here",
 		    colsep, c);
 	else if (strchr("<>`'", c) != NULL || (unsigned char)c >= 0x80)
@@ -68,7 +66,7 @@ static enum status translate_in_brackets(const char *colsep, char c, struct buf 
 	else if (c == 'w')
 		buf_str(out, "[:alnum:]_");
 	else if (c == '\0' || isalnum((unsigned char)c))
-		return refuse(colsep, "there is a backslash in brackets that is not known", e);
+		return refuse_colsep(colsep, "there is a backslash in brackets that is not known", e);
 	else if (strchr("]-^[", c) != NULL)
 		buf_printf(out, "[.%c.]", c);
 	else
@@ -97,7 +95,7 @@ static enum status translate_brackets(const char *colsep, const char **pp, struc
 			const char *close = strstr(p + 2, end);
 
 			if (close == NULL)
-				return refuse(colsep, "a [ is not closed", e);
+				return refuse_colsep(colsep, "a [ is not closed", e);
 			buf_append(out, p, (size_t)(close + 2 - p));
 			p = close + 1;
 		} else {
@@ -105,7 +103,7 @@ static enum status translate_brackets(const char *colsep, const char **pp, struc
 		}
 	}
 	if (*p == '\0')
-		return refuse(colsep, "a [ is not closed", e);
+		return refuse_colsep(colsep, "a [ is not closed", e);
 	buf_char(out, ']');
 	*pp = p + 1;
 	return ST_OK;
@@ -124,9 +122,9 @@ static enum status translate(const char *colsep, struct buf *out, struct error *
 		} else if (*p == '[') {
 			st = translate_brackets(colsep, &p, out, e);
 		} else if (*p == '(' && p[1] == '?') {
-			st = refuse(colsep, "(? is not known here", e);
+			st = refuse_colsep(colsep, "(? is not known here", e);
 		} else if (strchr("*+?}", *p) != NULL && (p[1] == '?' || p[1] == '+')) {
-			st = refuse(colsep, "a ? or + behind a repetition is not known here", e);
+			st = refuse_colsep(colsep, "a ? or + behind a repetition is not known here", e);
 		} else {
 			buf_char(out, *p++);
 		}
@@ -158,13 +156,13 @@ static enum status compile(struct columns *c, const char *colsep, const char *po
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	if (r != 0) {
 		(void)regerror(r, &c->regex, why, sizeof(why));
-		return refuse(colsep, why, e);
+		return refuse_colsep(colsep, why, e);
 	}
 	c->compiled = true;
 	/* Without assertions in the middle of a word, what matches nothing
 	 * anywhere matches the empty string too. */
 	if (regexec(&c->regex, "", 0, NULL, 0) == 0)
-		return refuse(colsep, "it matches the empty string; a plain bar is written \\|", e);
+		return refuse_colsep(colsep, "it matches the empty string; a plain bar is written \\|", e);
 	return ST_OK;
 }
 
@@ -179,7 +177,7 @@ enum status columns_compile(const char *colsep, struct columns **out, struct err
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	st = translate(colsep, &posix, e);
 	if (st == ST_OK && posix.len == 0)
-		st = refuse(colsep, "it is empty", e);
+		st = refuse_colsep(colsep, "it is empty", e);
 	if (st == ST_OK) {
 		c->literal = is_literal(&posix, &c->byte);
 		if (!c->literal)

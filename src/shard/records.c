@@ -12,7 +12,7 @@ enum {
 	LOOK_BACK = 3,        /* a blank line and the \n before it */
 };
 
-static const char *const names[] = {"lines", "paragraphs", "nul", "whole"};
+static const char *const record_names[] = {"lines", "paragraphs", "nul", "whole"};
 
 /* A part of a file, read forward. */
 struct window {
@@ -29,8 +29,8 @@ enum status records_parse(const char *name, enum records_kind *out, struct error
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(name, names[i]) == 0) {
+	for (i = 0; i < sizeof(record_names) / sizeof(record_names[0]); i++) {
+		if (strcmp(name, record_names[i]) == 0) {
 			*out = (enum records_kind)i;
 			return ST_OK;
 		}
@@ -41,7 +41,7 @@ enum status records_parse(const char *name, enum records_kind *out, struct error
 
 const char *records_name(enum records_kind k)
 {
-	return names[k];
+	return record_names[k];
 }
 
 static void window_start(struct window *w, int fd, int64_t off, int64_t size, const char *name)
@@ -109,7 +109,7 @@ struct blank_scan {
 	bool after_blank;  /* the line before this one is blank */
 };
 
-enum seen { SEEN_INSIDE, SEEN_TEXT, SEEN_BLANK_END, SEEN_TEXT_END };
+enum seen { SEEN_INSIDE, SEEN_TEXT, SEEN_END };
 
 /* SEEN_TEXT: with this byte the line turns out not to be blank. */
 static enum seen blank_step(struct blank_scan *b, char c)
@@ -120,7 +120,7 @@ static enum seen blank_step(struct blank_scan *b, char c)
 		b->after_blank = was_blank;
 		b->line_len = 0;
 		b->only_cr = false;
-		return was_blank ? SEEN_BLANK_END : SEEN_TEXT_END;
+		return SEEN_END;
 	}
 	b->only_cr = b->line_len == 0 && c == '\r';
 	b->line_len = b->line_len == 0 ? 1 : 2;
@@ -152,66 +152,87 @@ static enum status text_before(int fd, int64_t end, int64_t size, const char *na
 	return ST_OK;
 }
 
-/* A line that is not blank begins at `line`, behind a blank one: a record
- * starts there unless all before it is blank. */
-static enum status starts_paragraph(const struct window *w, int64_t line, bool *text,
-    struct error *e)
+/* The search for the start of a paragraph. */
+struct paragraph_scan {
+	struct window window;
+	struct blank_scan blank;
+	int64_t at;     /* look from here */
+	int64_t line;   /* where this line begins, exact once >= at */
+	bool text;      /* known: a line that is not blank was before */
+};
+
+/* This line is not blank: a record starts with it if it lies behind a blank
+ * one, unless all before it is blank. */
+static enum status check_start(struct paragraph_scan *s, bool *found, struct error *e)
 {
-	if (*text)
+	enum status st = ST_OK;
+
+	*found = false;
+	if (!s->blank.after_blank || s->line < s->at)
 		return ST_OK;
-	return text_before(w->fd, line, w->size, w->name, text, e);
+	if (!s->text)
+		st = text_before(s->window.fd, s->line, s->window.size, s->window.name, &s->text, e);
+	*found = st == ST_OK && s->text;
+	return st;
+}
+
+/* Goes over the bytes in the window, or up to the line that starts a record. */
+static enum status scan_window(struct paragraph_scan *s, bool *found, struct error *e)
+{
+	struct window *w = &s->window;
+	size_t i = 0;
+
+	*found = false;
+	while (i < w->len) {
+		enum status st;
+
+		if (s->blank.line_len == 2) {
+			const char *end = memchr(w->data + i, '\n', w->len - i);
+
+			if (end == NULL)
+				return ST_OK;
+			i = (size_t)(end - w->data);
+		}
+		switch (blank_step(&s->blank, w->data[i++])) {
+		case SEEN_INSIDE:
+			break;
+		case SEEN_END:
+			s->line = w->off + (int64_t)i;
+			break;
+		case SEEN_TEXT:
+			st = check_start(s, found, e);
+			if (st != ST_OK || *found)
+				return st;
+			s->text = true;
+			break;
+		}
+	}
+	return ST_OK;
 }
 
 static enum status next_paragraph(int fd, int64_t at, int64_t size, const char *name,
     int64_t *start, struct error *e)
 {
-	int64_t from = at > LOOK_BACK ? at - LOOK_BACK : 0;
-	struct blank_scan b = {.line_len = from > 0 ? 2 : 0};
-	int64_t line = from;  /* where this line begins, exact once >= at */
-	bool text = false;    /* known: a line that is not blank was before */
-	struct window w;
+	struct paragraph_scan s;
+	bool found = false;
 	enum status st;
 
-	window_start(&w, fd, from, size, name);
-	for (;;) {
-		size_t i = 0;
-
-		st = window_next(&w, e);
-		if (st != ST_OK)
-			return st;
-		if (w.len == 0)
-			break;
-		while (i < w.len) {
-			enum seen seen = SEEN_INSIDE;
-
-			if (b.line_len == 2) {
-				const char *end = memchr(w.data + i, '\n', w.len - i);
-
-				i = end != NULL ? (size_t)(end - w.data) : w.len;
-			}
-			if (i < w.len)
-				seen = blank_step(&b, w.data[i++]);
-			if (seen == SEEN_BLANK_END || seen == SEEN_TEXT_END)
-				line = w.off + (int64_t)i;
-			if (seen != SEEN_TEXT)
-				continue;
-			if (b.after_blank && line >= at) {
-				st = starts_paragraph(&w, line, &text, e);
-				if (st != ST_OK || text) {
-					*start = line;
-					return st;
-				}
-			}
-			text = true;
-		}
-	}
-	*start = size;
-	if (!b.only_cr || !b.after_blank || line < at)
-		return ST_OK;
-	/* The file ends with "\r" alone, which is a line that is not blank. */
-	st = starts_paragraph(&w, line, &text, e);
-	if (text)
-		*start = line;
+	s.at = at;
+	s.line = at > LOOK_BACK ? at - LOOK_BACK : 0;
+	/* A line that ends at or behind at - 1 and begins before the first byte
+	 * read is too long to be blank. */
+	s.blank = (struct blank_scan){.line_len = s.line > 0 ? 2 : 0};
+	s.text = false;
+	window_start(&s.window, fd, s.line, size, name);
+	do {
+		st = window_next(&s.window, e);
+		if (st == ST_OK)
+			st = scan_window(&s, &found, e);
+	} while (st == ST_OK && !found && s.window.len > 0);
+	/* The file may end with "\r" alone, which is a line that is not blank. */
+	if (st == ST_OK && !found && s.blank.only_cr)
+		st = check_start(&s, &found, e);
+	*start = found ? s.line : size;
 	return st;
 }
 

@@ -37,8 +37,9 @@ void store_close(struct store *s); /* NULL is fine */
 
 /* The private name for `leaf` (unique per shard and epoch, no slash) of an
  * output that will be called `final`: in private_dir, or, when that is on
- * another file system, in a hidden folder `.ebb-private` of the nearest existing
- * folder above `final`. The folder is made. */
+ * another file system or mount, in a hidden folder `.ebb-private.<mark>` of the
+ * nearest existing folder above `final`, made when it is first used, with a link
+ * `at.<mark>` in private_dir to it. */
 enum status store_private_name(struct store *s, const char *final, const char *leaf,
     struct buf *out, struct error *e) MUST_USE;
 

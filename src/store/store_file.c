@@ -5,35 +5,65 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/file.h"
+#include "base/str.h"
 #include "base/sys.h"
 #include "store/backend.h"
 
-struct file_store {
-	char *private_dir;
-	dev_t private_dev;
+/* Where rename works: within one mount of one device. A folder that is bind
+ * mounted from the same disk is another mount. */
+struct mount_place {
+	dev_t dev;
+	uint64_t mount;
 };
 
-static enum status file_open(const char *rest, const char *private_dir, void **self,
-    struct error *e)
-{
-	struct file_store *fs;
-	struct stat sb;
+struct mark {
+	char text[17];
+};
 
-	if (rest[0] != '\0')
-		return error_set(e, ST_CONFIG, "file: takes no path, names are relative to the "
-		    "current folder");
-	if (stat(private_dir, &sb) == -1)
-		return error_os(e, errno, "cannot look at %s", private_dir);
-	fs = mem_zero(sizeof(*fs));
-	if (fs == NULL || (fs->private_dir = mem_dup(private_dir, strlen(private_dir))) == NULL) {
-		free(fs);
-		return error_set(e, ST_NO_MEMORY, "out of memory");
+struct file_store {
+	char *private_dir;
+	char mark[17];       /* of private_dir, among all states */
+	struct mount_place private_place;
+};
+
+/* 16 hex digits of a path's hash. */
+static struct mark mark_of(const char *path)
+{
+	struct mark m = {""};
+	struct buf hex = {0};
+	struct hash *h = hash_create();
+	uint8_t sum[HASH_SIZE];
+
+	if (h != NULL) {
+		hash_field(h, path, strlen(path));
+		hash_final(h, sum);
+		str_hex(&hex, sum, 8);
+		if (!hex.failed)
+			memcpy(m.text, hex.data, sizeof(m.text));
 	}
-	fs->private_dev = sb.st_dev;
-	*self = fs;
-	return ST_OK;
+	hash_destroy(h);
+	buf_free(&hex);
+	return m;
+}
+
+static int place_of(const char *path, struct mount_place *out)
+{
+	struct statx sx;
+
+	if (statx(AT_FDCWD, path, 0, STATX_BASIC_STATS | STATX_MNT_ID, &sx) == -1)
+		return -1;
+	out->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	out->mount = (sx.stx_mask & STATX_MNT_ID) != 0 ? sx.stx_mnt_id : 0;
+	return 0;
+}
+
+static bool same_place(const struct mount_place *a, const struct mount_place *b)
+{
+	return a->dev == b->dev && a->mount == b->mount;
 }
 
 static void file_close(void *self)
@@ -44,17 +74,47 @@ static void file_close(void *self)
 	free(fs);
 }
 
+static enum status file_open(const char *rest, const char *private_dir, void **self,
+    struct error *e)
+{
+	struct file_store *fs;
+	struct mount_place place;
+	char *real;
+
+	if (rest[0] != '\0')
+		return error_set(e, ST_CONFIG, "file: takes no path, names are relative to the "
+		    "current folder");
+	if (place_of(private_dir, &place) == -1)
+		return error_os(e, errno, "cannot look at %s", private_dir);
+	fs = mem_zero(sizeof(*fs));
+	if (fs == NULL || (fs->private_dir = mem_dup(private_dir, strlen(private_dir))) == NULL) {
+		free(fs);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	fs->private_place = place;
+	real = realpath(private_dir, NULL);
+	if (real != NULL)
+		memcpy(fs->mark, mark_of(real).text, sizeof(fs->mark));
+	free(real);
+	if (fs->mark[0] == '\0') {
+		file_close(fs);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	*self = fs;
+	return ST_OK;
+}
+
 /* The nearest folder above `path` that exists. */
-static enum status existing_above(const char *path, struct buf *dir, struct stat *sb,
+static enum status existing_above(const char *path, struct buf *dir, struct mount_place *place,
     struct error *e)
 {
 	file_dirname(path, dir);
 	for (;;) {
 		struct buf up = {0};
 
-		if (dir->failed)
+		if (dir->failed || dir->data == NULL)
 			return error_set(e, ST_NO_MEMORY, "out of memory");
-		if (stat(dir->data, sb) == 0)
+		if (place_of(dir->data, place) == 0)
 			return ST_OK;
 		if ((errno != ENOENT && errno != ENOTDIR) || strcmp(dir->data, ".") == 0 ||
 		    strcmp(dir->data, "/") == 0)
@@ -65,23 +125,48 @@ static enum status existing_above(const char *path, struct buf *dir, struct stat
 	}
 }
 
+/* On another file system: a hidden folder whose name is this private folder's
+ * own, so that two states never meet in it, and a link to it, so that what is
+ * left there is found again (store_private_folders). */
+static enum status foreign_folder(struct file_store *fs, struct buf *dir, struct error *e)
+{
+	struct buf link = {0};
+	char *real;
+	enum status st;
+
+	buf_printf(dir, "/.ebb-private.%s", fs->mark);
+	st = dir->data == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : buf_check(dir, e);
+	if (st == ST_OK && access(dir->data, F_OK) == 0)
+		return ST_OK;
+	if (st == ST_OK)
+		st = file_mkdirs(dir->data, 0700, e);
+	if (st != ST_OK)
+		return st;
+	real = realpath(dir->data, NULL);
+	buf_printf(&link, "%s/at.%s", fs->private_dir, real == NULL ? "" : mark_of(real).text);
+	st = real == NULL ? error_os(e, errno, "cannot resolve %s", dir->data)
+	    : buf_check(&link, e);
+	if (st == ST_OK && symlink(real, link.data) == -1 && errno != EEXIST)
+		st = error_os(e, errno, "cannot make the link %s", link.data);
+	free(real);
+	buf_free(&link);
+	return st;
+}
+
 static enum status file_private_name(void *self, const char *final, const char *leaf,
     struct buf *out, struct error *e)
 {
 	struct file_store *fs = self;
 	struct buf dir = {0};
-	struct stat sb;
+	struct mount_place place = fs->private_place;
 	enum status st = ST_OK;
 
 	if (final[0] != '\0')
-		st = existing_above(final, &dir, &sb, e);
-	if (st == ST_OK && (final[0] == '\0' || sb.st_dev == fs->private_dev)) {
+		st = existing_above(final, &dir, &place, e);
+	if (st == ST_OK && same_place(&place, &fs->private_place)) {
 		buf_printf(out, "%s/%s", fs->private_dir, leaf);
 	} else if (st == ST_OK) {
-		buf_str(&dir, "/.ebb-private");
-		st = buf_check(&dir, e);
-		if (st == ST_OK)
-			st = file_mkdirs(dir.data, 0700, e);
+		st = foreign_folder(fs, &dir, e);
 		if (st == ST_OK)
 			buf_printf(out, "%s/%s", dir.data, leaf);
 	}
@@ -184,7 +269,7 @@ static enum status make_parents(const char *final, struct error *e)
 static enum status replace(const char *private_name, const char *final,
     const struct store_sum *mine, const struct store_sum *previous, struct error *e)
 {
-	struct store_sum there;
+	struct store_sum there = {0};
 	enum status st = look_at(final, &there, e);
 
 	if (st == ST_NOT_FOUND)
@@ -203,7 +288,7 @@ static enum status replace(const char *private_name, const char *final,
 static enum status file_publish(void *self, const char *private_name, const char *final,
     const struct store_sum *mine, const struct store_sum *previous, struct error *e)
 {
-	struct store_sum there;
+	struct store_sum there = {0};
 	enum status st;
 
 	(void)self;
@@ -245,7 +330,7 @@ static enum status file_discard(void *self, const char *private_name, struct err
 static enum status file_check(void *self, const char *name, const struct store_sum *sum,
     struct error *e)
 {
-	struct store_sum there;
+	struct store_sum there = {0};
 	enum status st = look_at(name, &there, e);
 
 	(void)self;

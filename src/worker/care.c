@@ -108,19 +108,44 @@ static enum status care_workers(struct care *c, struct error *e)
 	return st;
 }
 
+static enum status care_private(struct care *c, const char *dir, const char *name, void *arg,
+    struct error *e);
+
+/* private/at.<mark>: a folder of private files on another file system. */
+static enum status care_foreign(struct care *c, const char *dir, const char *name,
+    struct error *e)
+{
+	char link[PATH_MAX];
+	char *real = NULL;
+	enum status st = ST_OK;
+
+	if (snprintf(link, sizeof(link), "%s/%s", dir, name) < (int)sizeof(link))
+		real = realpath(link, NULL);
+	/* A disk that is not there now may come back: the link stays. */
+	if (real != NULL && strstr(real, "/.ebb-private.") != NULL) {
+		st = each_entry(c, real, care_private, NULL, e);
+		if (st == ST_OK && !c->opt->dry_run && sys_rmdir(real) == 0)
+			(void)!sys_unlink(link);
+	}
+	free(real);
+	return st;
+}
+
 /* private/<row>.<epoch>: needed while the row is leased or accepted with it. */
 static enum status care_private(struct care *c, const char *dir, const char *name, void *arg,
     struct error *e)
 {
 	struct ledger_shard s;
-	long long row;
-	long long epoch;
-	int used = 0;
+	char *end;
+	int64_t row = strtoll(name, &end, 10);
+	int64_t epoch = *end == '.' ? strtoll(end + 1, &end, 10) : 0;
 	enum status st;
 	bool needed;
 
 	(void)arg;
-	if (sscanf(name, "%lld.%lld%n", &row, &epoch, &used) != 2 || name[used] != '\0')
+	if (strncmp(name, "at.", 3) == 0)
+		return care_foreign(c, dir, name, e);
+	if (row <= 0 || epoch <= 0 || *end != '\0')
 		return ST_OK;
 	st = ledger_shard_get(c->ledger, row, &s, e);
 	if (st == ST_OK) {
@@ -306,6 +331,23 @@ enum status care_run(struct state *state, struct ledger *l, const struct care_op
 	if (st == ST_OK && !opt->dry_run)
 		st = ledger_shrink(l, e);
 	return st == ST_OK ? care_cap(&c, e) : st;
+}
+
+enum status care_private_files(struct state *state, struct ledger *l,
+    const struct ledger_run *run, struct error *e)
+{
+	static const struct care_options opt = {0};
+	struct care_report report = {0};
+	struct care c = {state, l, &opt, &report, 0};
+	struct buf path = {0};
+	enum status st;
+
+	state_path(state, &path, "runs/%s/private", run->name);
+	st = buf_check(&path, e);
+	if (st == ST_OK)
+		st = each_entry(&c, path.data, care_private, NULL, e);
+	buf_free(&path);
+	return st;
 }
 
 static bool due(struct state *state, int64_t max_bytes)

@@ -35,6 +35,10 @@ struct care_report {
 enum status care_run(struct state *state, struct ledger *l, const struct care_options *opt,
     struct care_report *report, struct error *e) MUST_USE;
 
+/* At the end of a run: its private files whose attempts are void. */
+enum status care_private_files(struct state *state, struct ledger *l,
+    const struct ledger_run *run, struct error *e) MUST_USE;
+
 /* After a run: care_run with the defaults, once a day, or when the folder has
  * outgrown max_bytes. Problems are warnings. */
 void care_after_run(struct state *state, int64_t max_bytes);

@@ -127,7 +127,7 @@ static void set_health(struct committer *c, enum status st, const struct error *
 	c->opt.wake(c->opt.arg);
 }
 
-static void renew(struct committer *c)
+static void renew_lease(struct committer *c)
 {
 	int64_t now = sys_boot_ns();
 	int64_t until_ms = now / 1000000 + c->opt.lease_ms;
@@ -216,7 +216,7 @@ static void *committer_thread(void *arg)
 		stop = c->stop;
 		(void)pthread_mutex_unlock(&c->lock);
 		if (!stop && sys_boot_ns() >= c->next_renew_ns)
-			renew(c);
+			renew_lease(c);
 		if (group.n > 0) {
 			st = run_group(c, &group, &e);
 			if (st != ST_OK)
@@ -244,7 +244,7 @@ enum status committer_start(const struct committer_options *opt, struct committe
 	(void)pthread_cond_init(&c->work, &attr);
 	(void)pthread_cond_init(&c->finished, &attr);
 	(void)pthread_condattr_destroy(&attr);
-	renew(c);
+	renew_lease(c);
 	r = pthread_create(&c->thread, NULL, committer_thread, c);
 	if (r != 0) {
 		free(c);

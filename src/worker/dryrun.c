@@ -27,7 +27,7 @@ static enum status print_one(struct dryrun *d, struct ledger_shard *s, struct er
 		buf_str(&line, " < ");
 		str_shell_quote(&line, s->item, s->item_len);
 		buf_printf(&line, " (bytes %lld to %lld)", (long long)s->offset,
-		    (long long)(s->offset + s->length));
+		    (long long)s->offset + (long long)s->length);
 	}
 	if (st == ST_OK && d->w.out != NULL) {
 		st = template_expand(d->w.out, &v, &name, e);

@@ -44,14 +44,17 @@ static enum status add_shell_words(struct hash *h, const char *text, struct erro
 {
 	static const char separators[] = " \t\n'\"|&;<>()`$=";
 	enum status st = ST_OK;
+	bool written = false;
 
 	while (st == ST_OK && *text != '\0') {
 		size_t len = strcspn(text, separators);
-		char *word = len > 0 && len < 4096 ? mem_dup(text, len) : NULL;
+		/* What stands behind > is not what the result depends on. */
+		char *word = len > 0 && len < 4096 && !written ? mem_dup(text, len) : NULL;
 
 		if (word != NULL)
 			st = add_file(h, word, e);
 		free(word);
+		written = text[len] == '>' || (written && len == 0 && text[len] != '\0');
 		text += len + (text[len] != '\0');
 	}
 	return st;

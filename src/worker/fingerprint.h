@@ -6,8 +6,8 @@
 #include "model/spec.h"
 
 /* Hash of the command and of the local files that it names: each word (of a
- * shell string: each run of characters without blanks or quotes) that, seen
- * from the current folder, is a regular file. Up to 64 MiB its content counts,
+ * shell string: each run of characters without blanks or quotes, but not behind
+ * a >) that, seen from the current folder, is a regular file. Up to 64 MiB its content counts,
  * beyond that its size and mtime. ST_* when a named file cannot be read. */
 enum status fingerprint_of(const struct spec *s, uint8_t out[HASH_SIZE], struct error *e) MUST_USE;
 

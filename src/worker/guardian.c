@@ -81,6 +81,8 @@ static pid_t fork_guardian(const struct guardian_options *opt, const int sv[2])
 	}
 	saved = errno;
 	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	if (pid > 0)
+		slots_guardian_set(opt->slots, (int32_t)pid);
 	errno = saved;
 	return pid;
 }
@@ -203,7 +205,7 @@ static uint32_t put_strings(struct buf *b, const char *const *list)
 
 enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, struct error *e)
 {
-	struct wire_head head = {.kind = WIRE_SPAWN, .id = req->id, .row = req->row,
+	struct wire_head head = {.kind = WIRE_SPAWN, .id = req->id, .lane = req->lane, .row = req->row,
 	    .epoch = req->epoch, .timeout_ms = req->timeout_ms};
 	struct buf *b = &g->msg;
 	enum status st;

@@ -66,11 +66,16 @@ struct guardian_spawn {
 	                         * (the lane, from 0) are added by the guardian
 	                         * itself, and EBB_WORKER_OUTER inside another ebb */
 	int stdin_fd;           /* -1: /dev/null; else handed over (the worker's
-	                         * copy is closed by guardian_send when it succeeds) */
+	                         * copy is closed by guardian_send when it succeeds).
+	                         * The guardian holds it while the request waits, so
+	                         * many of those are limited by its open files:
+	                         * GUARDIAN_SETUP_FAILED with EMFILE beyond that */
 	const char *stdout_path;/* a name of this attempt alone: what is there is
 	                         * unlinked, then it is created, 0666 & ~umask.
 	                         * Removed again when the child cannot be started.
 	                         * NULL: a spool file of the guardian's own */
+	int lane;               /* to run in, from 0, where the caller knows that it
+	                         * is free; -1: any */
 	int64_t timeout_ms;     /* TERM to the group after so long, KILL 5 s after
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */

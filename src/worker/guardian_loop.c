@@ -82,6 +82,7 @@ static int setup_signals(struct guardian_process *g)
 	for (sig = 1; sig < NSIG; sig++)
 		(void)sigaction(sig, &sa, NULL); /* fails for KILL, STOP and libc's own */
 	sa.sa_handler = on_sigchld;
+	sa.sa_flags = SA_NOCLDSTOP;
 	if (sigaction(SIGCHLD, &sa, NULL) == -1)
 		return errno;
 	(void)sigfillset(&g->wait_mask);
@@ -169,7 +170,7 @@ static void drop(struct guardian_process *g, struct request *r, bool fenced)
 	request_list_add(&g->done, r);
 }
 
-static void drop_waiting(struct guardian_process *g, bool fenced)
+static void drop_queue(struct guardian_process *g, bool fenced)
 {
 	struct request *r;
 
@@ -208,7 +209,7 @@ static bool take_requests(struct guardian_process *g)
 			signal_one(g, r->head.id, r->head.sig);
 			break;
 		case WIRE_KILL_ALL:
-			drop_waiting(g, false);
+			drop_queue(g, false);
 			if (r->head.sig > 0)
 				lanes_signal_all(g->lanes, r->head.sig);
 			break;
@@ -297,7 +298,7 @@ static void check_fence(struct guardian_process *g)
 		lanes_fence(g->lanes);
 	}
 	if (g->fence == FENCE_PASSED)
-		drop_waiting(g, true);
+		drop_queue(g, true);
 }
 
 /* When the fence has to be looked at. Something always wakes the guardian a
@@ -337,7 +338,7 @@ static bool wait_turn(struct guardian_process *g, short *revents)
 			next = g->now_ns + STALL_MS * MS_NS;
 	}
 	if (has_out(g))
-		p.events |= POLLOUT;
+		p.events = (short)(p.events | POLLOUT);
 	if (next != INT64_MAX) {
 		int64_t left = next - mono_ns();
 
@@ -347,7 +348,9 @@ static bool wait_turn(struct guardian_process *g, short *revents)
 		timeout.tv_nsec = left % 1000000000;
 	}
 	n = ppoll(&p, 1, next != INT64_MAX ? &timeout : NULL, &g->wait_mask);
-	*revents = n > 0 ? p.revents : 0;
+	if (n <= 0)
+		p.revents = 0;
+	*revents = p.revents;
 	g->now_ns = mono_ns();
 	return (*revents & (POLLHUP | POLLERR | POLLNVAL)) == 0;
 }

@@ -122,7 +122,7 @@ static size_t move(struct inbox *in, char *dst, size_t want)
 }
 
 /* With a complete head: false on nonsense; `stalled` when there is no memory. */
-static bool begin(struct inbox *in)
+static bool begin_request(struct inbox *in)
 {
 	struct request *r;
 
@@ -162,7 +162,7 @@ static bool parse(struct inbox *in, struct request_list *out)
 			    sizeof(in->head) - in->head_got);
 			if (in->head_got < sizeof(in->head))
 				return true;
-			if (!begin(in))
+			if (!begin_request(in))
 				return false;
 			if (in->stalled)
 				return true;

@@ -263,7 +263,7 @@ static enum spawn_result start_child(struct lanes *l, int i, struct request *r, 
 	return result;
 }
 
-static void refuse(struct lanes *l, struct request *r, enum guardian_fate fate, int os_errno)
+static void lane_refuse(struct lanes *l, struct request *r, enum guardian_fate fate, int os_errno)
 {
 	r->end.started_boot_ns = 0;
 	request_set_end(r, fate, os_errno);
@@ -289,9 +289,31 @@ static void set_running(struct lanes *l, int i, struct request *r, int64_t now_n
 	chain_add(l, i);
 }
 
+/* Puts the lane that the caller asked for last among the idle ones. */
+static void prefer_lane(struct lanes *l, int lane)
+{
+	int last = l->n_idle - 1;
+	int k;
+
+	for (k = 0; k < last; k++) {
+		if (l->idle[k] == lane) {
+			l->idle[k] = l->idle[last];
+			l->idle[last] = lane;
+			return;
+		}
+	}
+}
+
+static int choose_lane(struct lanes *l, const struct request *r)
+{
+	if (r->head.lane >= 0)
+		prefer_lane(l, r->head.lane);
+	return l->idle[l->n_idle - 1];
+}
+
 void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 {
-	int i = l->idle[l->n_idle - 1];
+	int i = choose_lane(l, r);
 	const char *out_path;
 	enum spawn_result result;
 	int out;
@@ -299,20 +321,20 @@ void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 	int e = r->os_errno;
 
 	if (e != 0) {
-		refuse(l, r, GUARDIAN_SETUP_FAILED, e);
+		lane_refuse(l, r, GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
 	out_path = request_stdout_path(r);
 	e = spool_begin(l->spool, i, out_path, &out, &err);
 	if (e != 0) {
-		refuse(l, r, GUARDIAN_SETUP_FAILED, e);
+		lane_refuse(l, r, GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
 	result = start_child(l, i, r, out, err);
 	if (result != SPAWN_OK) {
 		e = errno;
 		spool_cancel(l->spool, i, out_path);
-		refuse(l, r, result == SPAWN_EXEC_FAILED ? GUARDIAN_EXEC_FAILED
+		lane_refuse(l, r, result == SPAWN_EXEC_FAILED ? GUARDIAN_EXEC_FAILED
 		    : GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
@@ -336,7 +358,7 @@ static void set_free(struct lanes *l, int i)
 		l->trim_ns = INT64_MAX;
 }
 
-static void finish(struct lanes *l, int i, bool clean)
+static void lane_finish(struct lanes *l, int i, bool clean)
 {
 	struct request *r = l->lane[i].req;
 	struct spool_sizes sizes;
@@ -358,7 +380,7 @@ static void finish(struct lanes *l, int i, bool clean)
 
 /* Ends are held back until the group and everything else of the attempt is
  * gone. */
-static void settle(struct lanes *l, int64_t now_ns)
+static void lane_settle(struct lanes *l, int64_t now_ns)
 {
 	int kept = 0;
 	int i;
@@ -374,7 +396,7 @@ static void settle(struct lanes *l, int64_t now_ns)
 		if (left)
 			lane->req->end.leftovers = true;
 		if (clean || now_ns >= lane->act_ns)
-			finish(l, l->ending[i], clean);
+			lane_finish(l, l->ending[i], clean);
 		else
 			l->ending[kept++] = l->ending[i];
 	}
@@ -443,7 +465,7 @@ void lanes_reap(struct lanes *l, int64_t now_ns)
 		any = true;
 	}
 	if (any)
-		settle(l, now_ns);
+		lane_settle(l, now_ns);
 }
 
 /* ---- time ---- */
@@ -490,7 +512,7 @@ void lanes_tick(struct lanes *l, int64_t now_ns)
 	if (now_ns >= l->act_ns)
 		check_timeouts(l, now_ns);
 	if (now_ns >= l->look_ns)
-		settle(l, now_ns);
+		lane_settle(l, now_ns);
 	if (now_ns >= l->trim_ns)
 		trim(l, now_ns);
 }
@@ -539,13 +561,13 @@ void lanes_fence(struct lanes *l)
 		if (l->lane[i].state == LANE_RUNNING)
 			l->lane[i].req->end.fenced = true;
 	lanes_signal_all(l, SIGKILL);
+	orphans_kill_all(l->orphans);
 }
 
 bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 {
 	struct timespec pause = {.tv_nsec = 5 * MS_NS};
 	int64_t until = sys_boot_ns() + limit_ms * MS_NS;
-	struct proc_kids *kids = proc_kids_create();
 	bool none = false;
 	int i;
 
@@ -553,8 +575,7 @@ bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 	while (!none && sys_boot_ns() < until) {
 		pid_t pid;
 
-		if (kids != NULL)
-			(void)orphans_kill_children(kids);
+		orphans_kill_all(l->orphans);
 		do
 			pid = waitpid(-1, NULL, WNOHANG);
 		while (pid > 0);
@@ -562,7 +583,6 @@ bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 		if (!none)
 			(void)ppoll(NULL, 0, &pause, wait_mask);
 	}
-	proc_kids_destroy(kids);
 	for (i = 0; i < l->n; i++)
 		if (l->lane[i].state != LANE_FREE)
 			slot_state(slots_at(l->slots, i), SLOT_ENDED);

@@ -38,7 +38,7 @@ int64_t lanes_next_ns(const struct lanes *l);
 /* Signals the group of a running request; false when no such runs. */
 bool lanes_signal(struct lanes *l, uint64_t id, int sig);
 void lanes_signal_all(struct lanes *l, int sig);
-/* Kills all because the fence has passed. */
+/* Kills all because the fence has passed, daemons of unknown attempts too. */
 void lanes_fence(struct lanes *l);
 
 /* Kills all descendants until there is none. False when some could not be

@@ -274,6 +274,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.epoch = a->shard.s.epoch,
 		.id = a->id,
 		.stdin_fd = -1,
+		.lane = a->lane,
 		.stdout_path = a->shard.final == NULL ? NULL : a->private_path,
 		.timeout_ms = w->spec->timeout_ms,
 	};
@@ -282,9 +283,12 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 	char *found = NULL;
 	enum status st = ST_OK;
 
-	if (args == NULL || vars == NULL)
-		st = error_set(e, ST_NO_MEMORY, "out of memory");
-	if (st == ST_OK && w->program == NULL)
+	if (args == NULL || vars == NULL) {
+		free(args);
+		free(vars);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	if (w->program == NULL)
 		st = guardian_find_program(args[0], &found, e);
 	if (st == ST_OK && w->spec->shard == SPEC_BYTES)
 		st = pump_start(&a->shard, &a->pump, &req.stdin_fd, e);
@@ -311,7 +315,7 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 	if (st == ST_OK)
 		st = private_name(w, a, e);
 	if (st == ST_OK)
-		st = build_argv(w, &a->shard, 1, &argv, e);
+		st = build_argv(w, &a->shard, a->lane + 1, &argv, e);
 	if (st == ST_OK)
 		st = build_env(w, a, &env, e);
 	if (st == ST_OK)

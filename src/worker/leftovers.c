@@ -10,7 +10,7 @@
 #include "worker/procs.h"
 #include "worker/slots.h"
 
-enum { START_SLACK_MS = 30, LIMIT_MS = 2000, PAUSE_MS = 5 };
+enum { START_SLACK_MS = 30, HUNT_LIMIT_MS = 2000, HUNT_PAUSE_MS = 5 };
 
 #define MS_NS INT64_C(1000000)
 
@@ -90,9 +90,9 @@ static bool hunt_round(struct hunt *h)
 
 enum status slots_end_leftovers(struct slots *s, int *ended, struct error *e)
 {
-	static const struct timespec pause = {.tv_nsec = PAUSE_MS * MS_NS};
+	static const struct timespec pause = {.tv_nsec = HUNT_PAUSE_MS * MS_NS};
 	struct hunt h = {.slots = s};
-	int64_t until = sys_boot_ns() + LIMIT_MS * MS_NS;
+	int64_t until = sys_boot_ns() + HUNT_LIMIT_MS * MS_NS;
 	enum status st = ST_OK;
 
 	*ended = 0;

@@ -77,12 +77,14 @@ static void done_claim(struct op *op)
 	} else {
 		for (i = 0; i < c->n; i++) {
 			struct attempt *a = attempt_create(w, &c->shards[i]);
+			struct error e;
 
-			/* It stays leased; the next start finds that it never began. */
-			if (a != NULL)
+			if (a != NULL) {
 				attempt_push(&w->ready, a);
-			else
-				ledger_shard_free(&c->shards[i]);
+				continue;
+			}
+			ledger_shard_free(&c->shards[i]);
+			loop_fatal(w, error_set(&e, ST_NO_MEMORY, "out of memory"), &e);
 		}
 		w->nothing_ready = c->n == 0;
 		w->claim_at_boot_ms = c->n == 0 && c->next_boot_ms >= 0 ? c->next_boot_ms : 0;
@@ -238,7 +240,7 @@ static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 	st = ledger_end(l, a->shard.row, &a->rec, policy, a->no_retry,
 	    retry_delay_ms(policy, a->rec.cause, a->shard.s.count[a->rec.cause] + 1, random),
 	    &a->now, e);
-	if (st == ST_OK && a->input_changed)
+	if (st == ST_OK && a->input_changed && a->now.state == SHARD_READY)
 		st = ledger_input_changed(l, a->shard.row, &a->after, e);
 	return st;
 }
@@ -363,6 +365,8 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	w->inflight[end->id % INFLIGHT_MAX] = NULL;
 	w->sent--;
 	w->alone = false;
+	if (a->lane >= 0)
+		w->lane_taken[a->lane] = false;
 	a->end = *end;
 	if (end->fate == GUARDIAN_NOT_STARTED) {
 		give_back(a);
@@ -413,7 +417,7 @@ void loop_receive(struct work *w)
 /* ---- starts ---- */
 
 /* What could not even be started. */
-static void refuse(struct work *w, struct attempt *a, enum status st, const struct error *e)
+static void end_unstarted(struct work *w, struct attempt *a, enum status st, const struct error *e)
 {
 	a->rec.cause = a->input_changed && a->after.exists ? CAUSE_SUPERSEDED
 	    : st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
@@ -440,6 +444,20 @@ static bool may_send(const struct work *w, const struct attempt *a)
 	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
 }
 
+/* {%} is part of the command, so the lane is chosen here and not by the
+ * guardian. may_send has seen to it that one is free. */
+static int reserve_lane(struct work *w)
+{
+	int i = 0;
+
+	if (!w->uses_slot)
+		return -1;
+	while (w->lane_taken[i])
+		i++;
+	w->lane_taken[i] = true;
+	return i;
+}
+
 static void send_ready(struct work *w)
 {
 	while (w->ready.n > 0 && w->stop_level == 0 && may_send(w, w->ready.first)) {
@@ -448,11 +466,14 @@ static void send_ready(struct work *w)
 		enum status st;
 
 		a->id = w->next_id++;
+		a->lane = reserve_lane(w);
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {
 			pump_drop(a->pump);
 			a->pump = NULL;
-			refuse(w, a, st, &e);
+			if (a->lane >= 0)
+				w->lane_taken[a->lane] = false;
+			end_unstarted(w, a, st, &e);
 			continue;
 		}
 		w->inflight[a->id % INFLIGHT_MAX] = a;
@@ -682,8 +703,14 @@ static void take_published(struct work *w)
 		w->nothing_ready = false;
 		if (a->step == ST_OK) {
 			count_done(w, a);
-		} else if (a->step != ST_FENCED && a->step != ST_NOT_FOUND &&
-		    (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE)) {
+		} else if (a->step == ST_FULL || a->step == ST_TRANSIENT) {
+			log_line(LOG_WARN, "%s; trying again", a->step_error.text);
+		} else if (a->step == ST_EXISTS || a->step == ST_DENIED ||
+		    a->step == ST_PERMANENT || a->step == ST_CONFIG) {
+			a->rec.cause = CAUSE_INFRASTRUCTURE;
+			a->rec.exit_code = -1;
+			(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s",
+			    a->step_error.text);
 			w->now_failed++;
 			keep_failure(w, a);
 			tell_failure(w, a);

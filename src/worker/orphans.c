@@ -107,19 +107,13 @@ void orphans_kill_tree(int32_t pid)
 	pid_list_free(&tree);
 }
 
-int orphans_kill_children(struct proc_kids *kids)
+void orphans_kill_all(struct orphans *o)
 {
-	struct pid_list list = {0};
-	int n = -1;
 	size_t i;
 
-	if (proc_kids_read(kids, &list)) {
-		for (i = 0; i < list.n; i++)
-			orphans_kill_tree(list.pids[i]);
-		n = (int)list.n;
-	}
-	pid_list_free(&list);
-	return n;
+	(void)!proc_kids_read(o->kids, &o->list); /* as many as there was memory for */
+	for (i = 0; i < o->list.n; i++)
+		kill_tree(o->list.pids[i], NULL, &o->tree);
 }
 
 static const struct killed *find_killed(const struct orphans *o, int32_t pid)
@@ -170,7 +164,7 @@ static void doom(struct orphans *o, const struct orphan *one)
 
 /* Children cannot change their pid for another's until they are reaped, so
  * what was found out about one stays true. */
-static void look_at(struct orphans *o, struct orphan *one, int64_t now_ns)
+static void identify(struct orphans *o, struct orphan *one, int64_t now_ns)
 {
 	const struct killed *killed = find_killed(o, one->pid);
 	size_t i;
@@ -244,7 +238,7 @@ void orphans_sweep(struct orphans *o, int64_t now_ns)
 		}
 		o->now = p;
 		o->now[o->n] = (struct orphan){.pid = pid};
-		look_at(o, &o->now[o->n], now_ns);
+		identify(o, &o->now[o->n], now_ns);
 		judge(o, &o->now[o->n++], now_ns);
 	}
 }

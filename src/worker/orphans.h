@@ -41,8 +41,8 @@ bool orphans_any_foreign(const struct orphans *o);
  * for the caller's own. */
 void orphans_kill_tree(int32_t pid);
 
-/* Kills every child of this process and their descendants, once. The number
- * of children there were; -1 when that cannot be told. */
-int orphans_kill_children(struct proc_kids *kids);
+/* Kills every child of this process and their descendants, once, whoever they
+ * belong to. */
+void orphans_kill_all(struct orphans *o);
 
 #endif

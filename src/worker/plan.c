@@ -64,12 +64,33 @@ static enum status call(struct planner *p, struct plan_op *op,
 	return st;
 }
 
+/* As make does: what is done but whose output was taken away is to do again. */
+static bool output_is_there(const struct ledger_item *item)
+{
+	return item->final == NULL || file_version_of(item->final).exists;
+}
+
 static enum status exec_items(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
+	int64_t carry_from = o->p->w->opt->input.carry_from;
+	enum status st = ST_OK;
+	size_t i = 0;
 
-	return ledger_plan_items(l, o->p->w->stage, o->first, o->items, o->n,
-	    o->p->w->opt->input.carry_from, &o->bad, e);
+	if (carry_from == 0)
+		return ledger_plan_items(l, o->p->w->stage, o->first, o->items, o->n, 0, &o->bad,
+		    e);
+	while (st == ST_OK && i < o->n) {
+		bool carry = output_is_there(&o->items[i]);
+		size_t end = i + 1;
+
+		while (end < o->n && output_is_there(&o->items[end]) == carry)
+			end++;
+		st = ledger_plan_items(l, o->p->w->stage, o->first + (int64_t)i, o->items + i,
+		    end - i, carry ? carry_from : 0, &o->bad, e);
+		i = end;
+	}
+	return st;
 }
 
 static enum status exec_chunk_get(struct ledger *l, struct op *op, struct error *e)
@@ -185,18 +206,20 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 {
 	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
 	struct buf name = {0};
+	const char *final;
 	enum status st = template_expand(p->w->out, &v, &name, e);
 
+	final = name.data == NULL ? "" : name.data;
 	if (st == ST_OK)
 		st = buf_check(&name, e);
 	if (st == ST_OK)
-		st = check_final(p, name.data == NULL ? "" : name.data, name.len, e);
+		st = check_final(p, final, name.len, e);
 	if (st == ST_OK && !p->known)
-		st = check_target(p, name.data, name.len, e);
+		st = check_target(p, final, name.len, e);
 	if (st == ST_OK) {
 		g->final = p->texts.len;
 		g->item.final_len = name.len;
-		buf_append(&p->texts, name.data, name.len + 1);
+		buf_append(&p->texts, final, name.len + 1);
 		st = buf_check(&p->texts, e);
 	}
 	buf_free(&name);
@@ -301,7 +324,7 @@ static enum status chunk_end(struct planner *p, struct error *e)
 	return ST_OK;
 }
 
-static enum status gather(struct planner *p, const char *text, size_t len,
+static enum status add_item(struct planner *p, const char *text, size_t len,
     const struct ledger_item *item, struct error *e)
 {
 	struct gathered *g = &p->items[p->n];
@@ -334,17 +357,17 @@ static enum status plan_range(void *arg, const struct bytes_range *r, struct err
 		return ST_FENCED;
 	identity_of_range(p->hash, p->w->opt->input.fingerprint, r->path, &r->version, r->offset,
 	    r->length, item.id);
-	return gather(p, r->path, strlen(r->path), &item, e);
+	return add_item(p, r->path, strlen(r->path), &item, e);
 }
 
-static enum status plan_one(struct planner *p, const struct buf *text, struct error *e)
+static enum status plan_item(struct planner *p, const struct buf *text, struct error *e)
 {
 	struct ledger_item item = {.part = -1, .length = -1};
 	enum records_kind kind;
 	enum status st;
 
 	if (p->w->spec->shard == SPEC_LIST)
-		return gather(p, text->data, text->len, &item, e);
+		return add_item(p, text->data, text->len, &item, e);
 	st = records_parse(p->w->spec->records, &kind, e);
 	if (st != ST_OK)
 		return st;
@@ -442,7 +465,7 @@ static enum status plan_all(struct planner *p, struct error *e)
 		if (st == ST_OK && !atomic_load(&p->stop))
 			st = list_next(p->list, &text, &n_args, &end, e);
 		if (st == ST_OK && !end && !atomic_load(&p->stop))
-			st = plan_one(p, &text, e);
+			st = plan_item(p, &text, e);
 	}
 	buf_free(&text);
 	if (st != ST_OK || atomic_load(&p->stop))

@@ -46,12 +46,29 @@ void pid_list_free(struct pid_list *l)
 	memset(l, 0, sizeof(*l));
 }
 
+/* Up to n numbers of a line, from the one after the state on. */
+static int parse_numbers(const char *p, long long *out, int n)
+{
+	int got = 0;
+	char *end;
+
+	while (got < n) {
+		out[got] = strtoll(p, &end, 10);
+		if (end == p)
+			break;
+		p = end;
+		got++;
+	}
+	return got;
+}
+
 bool proc_stat_read(int32_t pid, struct proc_stat *out)
 {
+	enum { PPID, PGRP, SESSION, START = 18, FIELDS };
 	char path[PROC_PATH_MAX];
 	char text[1024];
+	long long v[FIELDS];
 	const char *p;
-	unsigned long long ticks;
 	ssize_t n;
 	int fd;
 
@@ -64,13 +81,16 @@ bool proc_stat_read(int32_t pid, struct proc_stat *out)
 	if (n <= 0)
 		return false;
 	text[n] = '\0';
-	/* The name is in parentheses and may hold any byte, parentheses too. */
+	/* The name is in parentheses and may hold any byte, parentheses too. Then
+	 * " S " and numbers. */
 	p = strrchr(text, ')');
-	if (p == NULL || sscanf(p + 1, " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
-	    "%*d %*d %*d %*d %llu", &out->state, &out->ppid, &out->pgrp, &out->session,
-	    &ticks) != 5)
+	if (p == NULL || strlen(p) < 4 || parse_numbers(p + 3, v, FIELDS) != FIELDS)
 		return false;
-	out->start_boot_ns = (int64_t)ticks * (1000000000 / sysconf(_SC_CLK_TCK));
+	out->state = p[2];
+	out->ppid = (int32_t)v[PPID];
+	out->pgrp = (int32_t)v[PGRP];
+	out->session = (int32_t)v[SESSION];
+	out->start_boot_ns = v[START] * (1000000000 / sysconf(_SC_CLK_TCK));
 	return true;
 }
 
@@ -152,6 +172,15 @@ static bool scan_children(int32_t parent, struct pid_list *l)
 	return ok;
 }
 
+/* Is it the file that the kernel does not have, or is the thread gone? */
+static bool lacks_children_file(int32_t pid, int32_t tid, int open_errno)
+{
+	char path[PROC_PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
+	return open_errno == ENOENT && access(path, F_OK) == 0;
+}
+
 bool proc_children(int32_t pid, struct pid_list *l)
 {
 	struct pid_list threads = {0};
@@ -166,22 +195,18 @@ bool proc_children(int32_t pid, struct pid_list *l)
 		return access(path, F_OK) == -1; /* gone: it has none */
 	}
 	for (i = 0; ok && i < threads.n; i++) {
+		int32_t tid = threads.pids[i];
 		int fd;
 
-		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid,
-		    threads.pids[i]);
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tid);
 		fd = sys_open(path, O_RDONLY, 0);
-		if (fd == -1) {
-			(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", pid,
-			    threads.pids[i]);
-			if (errno == ENOENT && access(path, F_OK) == 0) {
-				ok = scan_children(pid, l);
-				break;
-			}
-			continue;
+		if (fd != -1) {
+			ok = read_pids(fd, buf, l);
+			(void)sys_close(fd);
+		} else if (lacks_children_file(pid, tid, errno)) {
+			ok = scan_children(pid, l);
+			break;
 		}
-		ok = read_pids(fd, buf, l);
-		(void)sys_close(fd);
 	}
 	pid_list_free(&threads);
 	return ok;
@@ -253,18 +278,34 @@ static bool inner_tag(const struct buf *env, const char *token, struct task_tag 
 	return true;
 }
 
+/* After the token: "/row/epoch/slot". */
+static bool parse_tag(const char *p, struct task_tag *tag)
+{
+	long long v[3];
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		char *end;
+
+		if (*p != '/')
+			return false;
+		v[i] = strtoll(p + 1, &end, 10);
+		if (end == p + 1)
+			return false;
+		p = end;
+	}
+	tag->row = v[0];
+	tag->epoch = v[1];
+	tag->slot = (int32_t)v[2];
+	return true;
+}
+
 static bool outer_tag(const struct buf *env, const char *token, struct task_tag *tag)
 {
 	const char *outer = env_value(env, TASK_ENV_OUTER);
 	const char *p = outer != NULL ? strstr(outer, token) : NULL;
-	long long row;
-	long long epoch;
 
-	if (p == NULL || sscanf(p + strlen(token), "/%lld/%lld/%d", &row, &epoch, &tag->slot) != 3)
-		return false;
-	tag->row = row;
-	tag->epoch = epoch;
-	return true;
+	return p != NULL && parse_tag(p + strlen(token), tag);
 }
 
 enum proc_owner proc_owner_read(int32_t pid, const char *token, struct task_tag *tag)

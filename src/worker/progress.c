@@ -10,16 +10,11 @@
 
 enum { EVERY_MS = 30000 };
 
-static int64_t done_of(const struct ledger_stage *s)
-{
-	return s->count[SHARD_PUBLISHED] + s->count[SHARD_ACCEPTED];
-}
-
 void progress_start(struct work *w)
 {
 	const struct ledger_stage *s = &w->last;
 	struct buf b = {0};
-	int64_t done = done_of(&w->result->before);
+	int64_t done = ledger_stage_done(&w->result->before);
 
 	if (!w->opt->progress)
 		return;
@@ -45,7 +40,7 @@ void progress_start(struct work *w)
 static void add_time_left(struct work *w, struct buf *b, int64_t done, int64_t total)
 {
 	int64_t wall = sys_boot_ns() / 1000000 - w->started_boot_ms;
-	int64_t mine = done - done_of(&w->result->before);
+	int64_t mine = done - ledger_stage_done(&w->result->before);
 
 	if (mine < 2 || wall < 1000)
 		return;
@@ -58,15 +53,15 @@ static void add_time_left(struct work *w, struct buf *b, int64_t done, int64_t t
 	}
 }
 
-static void describe(struct work *w, struct buf *b)
+static void progress_text(struct work *w, struct buf *b)
 {
 	const struct ledger_stage *s = &w->last;
-	int64_t failed = s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
+	int64_t failed = ledger_stage_failed(s);
 	int64_t interruptions = s->ended[CAUSE_INTERRUPTED] + s->ended[CAUSE_LOST] -
 	    w->result->before.ended[CAUSE_INTERRUPTED] - w->result->before.ended[CAUSE_LOST];
 
 	buf_printf(b, "%s: ", w->opt->run.name);
-	str_count(b, done_of(s));
+	str_count(b, ledger_stage_done(s));
 	buf_char(b, '/');
 	str_count(b, s->planned);
 	buf_printf(b, "%s done, %lld running", s->plan_complete ? "" : "+",
@@ -76,7 +71,7 @@ static void describe(struct work *w, struct buf *b)
 		buf_printf(b, ", %lld failed", (long long)failed);
 	if (interruptions > 0)
 		buf_printf(b, ", %lld interrupted", (long long)interruptions);
-	add_time_left(w, b, done_of(s), s->planned);
+	add_time_left(w, b, ledger_stage_done(s), s->planned);
 	if (w->stop_level > 0)
 		buf_str(b, ", stopping");
 }
@@ -92,7 +87,7 @@ void progress_update(struct work *w, bool force)
 	if (!terminal && !force && now - w->last_line_ms < EVERY_MS)
 		return;
 	w->last_line_ms = now;
-	describe(w, &b);
+	progress_text(w, &b);
 	if (!b.failed && terminal)
 		log_progress(b.data);
 	else if (!b.failed)

@@ -22,14 +22,18 @@ struct publisher {
 	struct error health_error;
 };
 
-enum { GROUP_MAX = 256 };
+enum {
+	GROUP_MAX = 256,
+	GATHER = 32,        /* a group of so many does not wait for more, */
+	GATHER_MS = 10,     /* a smaller one so long: fewer commits and fsyncs */
+	HELD_MS = 20,       /* how often -k looks whether somebody's turn has come */
+};
 
 /* A ledger operation over a whole group. */
 struct group_op {
 	struct op op;
 	struct attempt **list;
 	size_t n;
-	const struct retry_policy *policy;
 };
 
 static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
@@ -66,6 +70,12 @@ static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
 	return ST_OK;
 }
 
+/* It stays accepted and is taken up again by the loop. */
+static bool worth_another_try(enum status st)
+{
+	return st == ST_FULL || st == ST_TRANSIENT || st == ST_BUSY || st == ST_NO_MEMORY;
+}
+
 /* After the names were given (or not): what the ledger has to know. */
 static enum status exec_published(struct ledger *l, struct op *op, struct error *e)
 {
@@ -80,12 +90,9 @@ static enum status exec_published(struct ledger *l, struct op *op, struct error 
 			st = ledger_published(l, a->shard.row, a->shard.s.epoch, e);
 		} else if (a->step == ST_NOT_FOUND) {
 			st = ledger_output_gone(l, a->shard.row, a->shard.s.epoch, e);
-		} else if (a->step != ST_FENCED) {
-			a->rec.cause = CAUSE_INFRASTRUCTURE;
-			(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s",
-			    a->step_error.text);
-			st = ledger_end(l, a->shard.row, &a->rec, g->policy,
-			    a->step == ST_EXISTS, 0, &a->now, e);
+		} else if (a->step != ST_FENCED && !worth_another_try(a->step)) {
+			st = ledger_refused(l, a->shard.row, a->shard.s.epoch,
+			    a->step_error.text, e);
 		}
 		if (st == ST_FENCED)
 			st = ST_OK;
@@ -106,8 +113,7 @@ static void fail(struct publisher *p, enum status st, const struct error *e)
 static enum status call_group(struct publisher *p, struct attempt **list, size_t n,
     enum status (*exec)(struct ledger *, struct op *, struct error *), struct error *e)
 {
-	struct group_op g = {.op = {.exec = exec}, .list = list, .n = n,
-	    .policy = &p->w->spec->retry};
+	struct group_op g = {.op = {.exec = exec}, .list = list, .n = n};
 	enum status st;
 
 	if (n == 0)
@@ -165,8 +171,8 @@ static void finish_all(struct publisher *p, struct attempt **list, size_t n)
 
 	for (i = 0; i < n; i++) {
 		struct attempt *a = list[i];
-		bool drop = a->step == ST_FENCED || a->step == ST_EXISTS ||
-		    (a->step == ST_OK && a->file.final_path[0] == '\0');
+		bool drop = a->step == ST_OK ? a->file.final_path[0] == '\0'
+		    : a->step != ST_NOT_FOUND && !worth_another_try(a->step);
 
 		if (drop && store_discard(p->w->store, a->file.private_path, &e) != ST_OK)
 			log_line(LOG_WARN, "%s", e.text);
@@ -176,6 +182,60 @@ static void finish_all(struct publisher *p, struct attempt **list, size_t n)
 		attempt_push(&p->finished, list[i]);
 	(void)pthread_mutex_unlock(&p->lock);
 	(void)uv_async_send(&p->w->wake);
+}
+
+/* A group whose record is on its way: it rides along with the next commit,
+ * which is the next group's accept if there is one. */
+struct published_op {
+	struct group_op group;
+	struct publisher *p;
+	struct attempt *list[GROUP_MAX];
+};
+
+static void done_published(struct op *op)
+{
+	struct published_op *o = (struct published_op *)op;
+
+	sys_point("published.after");
+	/* If it failed, the committer's health says so. */
+	if (op->status == ST_OK)
+		finish_all(o->p, o->list, o->group.n);
+	free(o);
+}
+
+/* Nothing has to be removed after the record is durable. */
+static bool can_ride_along(struct attempt *const *list, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (list[i]->step != ST_OK || list[i]->file.final_path[0] == '\0')
+			return false;
+	}
+	return true;
+}
+
+static enum status record_published(struct publisher *p, struct attempt **list, size_t n,
+    struct error *e)
+{
+	struct published_op *o = can_ride_along(list, n) ? mem_zero(sizeof(*o)) : NULL;
+	enum status st;
+
+	if (o == NULL) {
+		st = call_group(p, list, n, exec_published, e);
+		sys_point("published.after");
+		if (st == ST_OK)
+			finish_all(p, list, n);
+		return st;
+	}
+	o->p = p;
+	memcpy(o->list, list, n * sizeof(struct attempt *));
+	o->group.op.exec = exec_published;
+	o->group.op.done = done_published;
+	o->group.list = o->list;
+	o->group.n = n;
+	committer_submit(p->w->committer, &o->group.op);
+	return ST_OK;
 }
 
 /* Names or delivery, then the record of it. */
@@ -201,12 +261,7 @@ static enum status publish_group(struct publisher *p, struct attempt **list, siz
 	}
 	st = sync_names(p, list, n, true, e);
 	sys_point("published.before");
-	if (st == ST_OK)
-		st = call_group(p, list, n, exec_published, e);
-	sys_point("published.after");
-	if (st == ST_OK)
-		finish_all(p, list, n);
-	return st;
+	return st == ST_OK ? record_published(p, list, n, e) : st;
 }
 
 /* Smallest ordinal that may still produce output before ours. */
@@ -310,25 +365,34 @@ static enum status take_through(struct publisher *p, struct attempt **list, size
 	return ST_OK;
 }
 
+/* With the lock held: until `more` is signalled or the time is over. */
+static void wait_ms(struct publisher *p, int64_t ms)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	ts.tv_nsec += ms * 1000000;
+	if (ts.tv_nsec >= 1000000000) {
+		ts.tv_nsec -= 1000000000;
+		ts.tv_sec++;
+	}
+	(void)pthread_cond_timedwait(&p->more, &p->lock, &ts);
+}
+
 static size_t take_given(struct publisher *p, struct attempt **list, bool *stop)
 {
+	int64_t since;
 	size_t n = 0;
 
 	(void)pthread_mutex_lock(&p->lock);
 	while (p->given.n == 0 && !p->stop && p->held.n == 0)
 		(void)pthread_cond_wait(&p->more, &p->lock);
-	if (p->given.n == 0 && !p->stop) {
-		/* Something is held back: its turn comes when others end. */
-		struct timespec ts;
-
-		(void)clock_gettime(CLOCK_REALTIME, &ts);
-		ts.tv_nsec += 20000000;
-		if (ts.tv_nsec >= 1000000000) {
-			ts.tv_nsec -= 1000000000;
-			ts.tv_sec++;
-		}
-		(void)pthread_cond_timedwait(&p->more, &p->lock, &ts);
-	}
+	since = sys_boot_ns();
+	if (p->given.n == 0 && !p->stop)
+		wait_ms(p, HELD_MS);
+	while (p->given.n > 0 && p->given.n < GATHER && !p->stop &&
+	    sys_boot_ns() - since < GATHER_MS * 1000000)
+		wait_ms(p, GATHER_MS);
 	while (n < GROUP_MAX && p->given.n > 0)
 		list[n++] = attempt_pop(&p->given);
 	*stop = p->stop && p->given.n == 0;
@@ -361,13 +425,17 @@ static void *publisher_thread(void *arg)
 enum status publisher_start(struct work *w, struct error *e)
 {
 	struct publisher *p = mem_zero(sizeof(*p));
+	pthread_condattr_t attr;
 	int r;
 
 	if (p == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	p->w = w;
 	(void)pthread_mutex_init(&p->lock, NULL);
-	(void)pthread_cond_init(&p->more, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&p->more, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	r = pthread_create(&p->thread, NULL, publisher_thread, p);
 	if (r != 0) {
 		free(p);
@@ -417,6 +485,12 @@ void publisher_stop(struct publisher *p)
 	(void)pthread_cond_signal(&p->more);
 	(void)pthread_mutex_unlock(&p->lock);
 	(void)pthread_join(p->thread, NULL);
+}
+
+void publisher_destroy(struct publisher *p)
+{
+	if (p == NULL)
+		return;
 	(void)pthread_mutex_destroy(&p->lock);
 	(void)pthread_cond_destroy(&p->more);
 	free(p);

@@ -24,6 +24,7 @@ struct wire_head {
 	uint32_t argc;
 	uint32_t envc;
 	int32_t sig;
+	int32_t lane;  /* -1: any */
 	uint64_t id;
 	int64_t row;
 	int64_t epoch;

@@ -10,7 +10,7 @@
 #include "base/sys.h"
 #include "worker/work.h"
 
-enum { PAGE = 512 };
+enum { SEAL_PAGE = 512 };
 
 struct writer {
 	int fd;
@@ -84,16 +84,16 @@ static enum status check_tiling(const struct ledger_shard *prev, const struct le
 static enum status add_shards(struct work *w, struct ledger *l, struct writer *wr,
     struct error *e)
 {
-	struct ledger_shard page[PAGE];
+	struct ledger_shard page[SEAL_PAGE];
 	struct ledger_shard prev = {0};
 	struct ledger_query q = {.stage = w->stage, .state = SHARD_PUBLISHED, .ordinal = -1,
-	    .max = PAGE};
+	    .max = SEAL_PAGE};
 	enum status st;
 	size_t n;
 	size_t i;
 
 	do {
-		n = PAGE;
+		n = SEAL_PAGE;
 		st = ledger_shards(l, &q, page, &n, e);
 		if (st != ST_OK)
 			break;
@@ -106,7 +106,7 @@ static enum status add_shards(struct work *w, struct ledger *l, struct writer *w
 			ledger_shard_free(&prev);
 			prev = page[i];
 		}
-	} while (st == ST_OK && n == PAGE);
+	} while (st == ST_OK && n == SEAL_PAGE);
 	ledger_shard_free(&prev);
 	return st;
 }

@@ -15,7 +15,7 @@
 
 enum { SLOTS_VERSION = 1, BOOT_ID_SIZE = 37 };
 
-static const char magic[8] = {'E', 'B', 'B', 'S', 'L', 'O', 'T', 'S'};
+static const char table_magic[8] = {'E', 'B', 'B', 'S', 'L', 'O', 'T', 'S'};
 
 /* The file: docs/formats-slots.md. */
 struct table {
@@ -25,7 +25,7 @@ struct table {
 	char token[40];
 	char boot_id[40];
 	int32_t worker_pid;
-	uint32_t reserved;
+	int32_t guardian_pid;
 	int64_t fence_boot_ns;
 	int64_t spare[2];
 	struct slot slots[];
@@ -71,23 +71,24 @@ static enum status write_new(const char *tmp, const char *path, const struct tab
 {
 	size_t size = table_size((int)t->count);
 	int fd = sys_open(tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	struct slots *s = NULL;
 	enum status st;
 
 	if (fd == -1)
 		return error_os(e, errno, "cannot create %s", tmp);
 	st = file_write_all(fd, t, size, tmp, e);
 	if (st == ST_OK)
-		st = map_fd(fd, size, tmp, out, e);
-	if (sys_close(fd) == -1 && st == ST_OK) {
+		st = map_fd(fd, size, tmp, &s, e);
+	if (sys_close(fd) == -1 && st == ST_OK)
 		st = error_os(e, errno, "cannot close %s", tmp);
-		slots_close(*out);
-	}
-	if (st == ST_OK && sys_rename(tmp, path) == -1) {
+	if (st == ST_OK && sys_rename(tmp, path) == -1)
 		st = error_os(e, errno, "cannot rename %s to %s", tmp, path);
-		slots_close(*out);
+	if (st == ST_OK) {
+		*out = s;
+		return ST_OK;
 	}
-	if (st != ST_OK)
-		(void)!sys_unlink(tmp);
+	slots_close(s);
+	(void)!sys_unlink(tmp);
 	return st;
 }
 
@@ -110,7 +111,7 @@ enum status slots_create(const char *path, int n, const char token[SLOTS_TOKEN_S
 	t = mem_zero(table_size(n));
 	if (t == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	memcpy(t->magic, magic, sizeof(magic));
+	memcpy(t->magic, table_magic, sizeof(table_magic));
 	t->version = SLOTS_VERSION;
 	t->count = (uint32_t)n;
 	memcpy(t->token, token, SLOTS_TOKEN_SIZE);
@@ -130,11 +131,11 @@ enum status slots_create(const char *path, int n, const char token[SLOTS_TOKEN_S
 	return st;
 }
 
-static enum status check(const struct slots *s, const char *path, struct error *e)
+static enum status table_check(const struct slots *s, const char *path, struct error *e)
 {
 	const struct table *t = s->table;
 
-	if (memcmp(t->magic, magic, sizeof(magic)) != 0)
+	if (memcmp(t->magic, table_magic, sizeof(table_magic)) != 0)
 		return error_set(e, ST_CORRUPT, "%s is not a slot table", path);
 	if (t->version != SLOTS_VERSION)
 		return error_set(e, ST_CONFIG, "%s is a slot table of version %u, this ebb knows "
@@ -165,8 +166,9 @@ enum status slots_open(const char *path, struct slots **out, struct error *e)
 	else
 		st = map_fd(fd, (size_t)sb.st_size, path, &s, e);
 	(void)sys_close(fd);
-	if (st == ST_OK)
-		st = check(s, path, e);
+	if (s == NULL)
+		return st;
+	st = table_check(s, path, e);
 	if (st == ST_OK)
 		*out = s;
 	else
@@ -190,6 +192,16 @@ int slots_count(const struct slots *s)
 const char *slots_token(const struct slots *s)
 {
 	return s->table->token;
+}
+
+int32_t slots_guardian_pid(const struct slots *s)
+{
+	return __atomic_load_n(&s->table->guardian_pid, __ATOMIC_ACQUIRE);
+}
+
+void slots_guardian_set(struct slots *s, int32_t pid)
+{
+	__atomic_store_n(&s->table->guardian_pid, pid, __ATOMIC_RELEASE);
 }
 
 int32_t slots_worker_pid(const struct slots *s)
@@ -219,7 +231,7 @@ int64_t slots_fence_get(const struct slots *s)
 	return __atomic_load_n(&s->table->fence_boot_ns, __ATOMIC_ACQUIRE);
 }
 
-bool slots_had_started(struct slots *s, int64_t row, int64_t epoch)
+int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch)
 {
 	int i;
 
@@ -228,7 +240,7 @@ bool slots_had_started(struct slots *s, int64_t row, int64_t epoch)
 
 		if (__atomic_load_n(&at->state, __ATOMIC_ACQUIRE) != SLOT_FREE && at->row == row &&
 		    at->epoch == epoch)
-			return true;
+			return at->started_boot_ns;
 	}
-	return false;
+	return -1;
 }

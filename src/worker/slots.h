@@ -47,6 +47,9 @@ void slots_close(struct slots *s); /* unmaps; NULL is fine */
 int slots_count(const struct slots *s);
 const char *slots_token(const struct slots *s);
 int32_t slots_worker_pid(const struct slots *s); /* of slots_create's caller */
+/* 0 until the guardian has been forked. */
+int32_t slots_guardian_pid(const struct slots *s);
+void slots_guardian_set(struct slots *s, int32_t pid);
 /* False when the machine has been booted since it was made. */
 bool slots_of_this_boot(const struct slots *s);
 /* Lives in the mapping; written by the guardian, read by anyone. */
@@ -57,9 +60,9 @@ struct slot *slots_at(struct slots *s, int i);
 void slots_fence_set(struct slots *s, int64_t boot_ns);
 int64_t slots_fence_get(const struct slots *s);
 
-/* True if an attempt of that shard and epoch had been started, or may have
- * been: STARTING counts. */
-bool slots_had_started(struct slots *s, int64_t row, int64_t epoch);
+/* When the attempt of that shard and epoch was started (CLOCK_BOOTTIME ns), or
+ * -1 if it was not. One that is just being started counts as started. */
+int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch);
 
 /* Ends what a dead worker left: every process group in the table whose leader
  * is still the process that was started (its start time agrees within 30 ms),

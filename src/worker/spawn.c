@@ -22,7 +22,7 @@ struct spawner {
 };
 
 /* Shared with the child until it has called exec. */
-struct attempt {
+struct exec_try {
 	const struct spawner *sp;
 	const struct spawn *s;
 	const char *path;
@@ -70,7 +70,7 @@ void spawner_destroy(struct spawner *sp)
  * allocation, no lock, no stdio. */
 static int child_main(void *arg)
 {
-	struct attempt *a = arg;
+	struct exec_try *a = arg;
 	const struct spawn *s = a->s;
 	sigset_t none;
 
@@ -96,7 +96,7 @@ failed:
 static enum spawn_result spawn_once(struct spawner *sp, const struct spawn *s, const char *path,
     char *const *argv, int32_t *pid)
 {
-	struct attempt a = {.sp = sp, .s = s, .path = path, .argv = argv};
+	struct exec_try a = {.sp = sp, .s = s, .path = path, .argv = argv};
 	pid_t child = clone(child_main, sp->stack + GUARD_SIZE + STACK_SIZE,
 	    CLONE_VM | CLONE_VFORK | SIGCHLD, &a);
 

@@ -54,7 +54,7 @@ static enum status find_place(struct state *s, struct error *e)
 	return buf_check(&b, e);
 }
 
-static enum status prepare(struct state *s, bool create, struct error *e)
+static enum status make_folders(struct state *s, bool create, struct error *e)
 {
 	static const char *const folders[] = {"lock", "workers", "runs"};
 	struct buf b = {0};
@@ -100,7 +100,7 @@ enum status state_open(const char *dir, bool create, struct state **out, struct 
 		free(s);
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
-	st = prepare(s, create, e);
+	st = make_folders(s, create, e);
 	if (st == ST_OK)
 		st = find_place(s, e);
 	if (st != ST_OK) {

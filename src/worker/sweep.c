@@ -13,12 +13,25 @@
 
 enum { WORKERS_MAX = 1024 };
 
-static bool had_started(void *arg, int64_t row, int64_t epoch)
-{
-	struct slots *s = arg;
+/* What the slot table of a dead worker tells about its attempts. */
+struct remains {
+	struct slots *slots;     /* NULL: nobody knows; it counts as started */
+	bool this_boot;
+	int64_t until_boot_ns;   /* it was alive at most until then */
+};
 
-	/* Without a table nobody knows: it counts as started. */
-	return s == NULL || slots_had_started(s, row, epoch);
+static int64_t ran_ms(void *arg, int64_t row, int64_t epoch)
+{
+	const struct remains *r = arg;
+	int64_t started;
+
+	if (r->slots == NULL)
+		return 0;
+	started = slots_started_ns(r->slots, row, epoch);
+	if (started < 0)
+		return -1;
+	return r->this_boot && r->until_boot_ns > started
+	    ? (r->until_boot_ns - started) / 1000000 : 0;
 }
 
 static bool this_boot(const struct ledger_worker *w, struct error *e)
@@ -28,16 +41,48 @@ static bool this_boot(const struct ledger_worker *w, struct error *e)
 	return sys_boot_id(boot, e) == ST_OK && strcmp(boot, w->boot_id) == 0;
 }
 
-/* Ends a frozen holder. SIGKILL works on a stopped process too. */
-static bool end_holder(const struct ledger_worker *w)
+static bool is_it(const struct ledger_worker *w)
 {
 	struct proc_stat now;
 
-	if (!proc_stat_read(w->pid, &now) || (uint64_t)now.start_boot_ns != w->start_ticks)
-		return false;
+	return proc_stat_read(w->pid, &now) && (uint64_t)now.start_boot_ns == w->start_ticks;
+}
+
+/* A guardian that was stopped as well cannot do its duty until it goes on; its
+ * worker is dead then, so that it ends the children and itself. */
+static bool wake_guardian(struct state *state, const struct ledger_worker *w)
+{
+	struct slots *slots = NULL;
+	struct buf path = {0};
+	struct error e;
+	bool woken = false;
+
+	state_path(state, &path, "workers/%s/slots", w->name);
+	if (!path.failed && slots_open(path.data, &slots, &e) == ST_OK) {
+		int32_t pid = slots_guardian_pid(slots);
+		struct proc_stat now;
+
+		/* It was forked by the worker, hence not before it. */
+		woken = pid > 0 && proc_stat_read(pid, &now) && now.state == 'T' &&
+		    (uint64_t)now.start_boot_ns >= w->start_ticks && kill(pid, SIGCONT) == 0;
+	}
+	slots_close(slots);
+	buf_free(&path);
+	return woken;
+}
+
+/* Ends a frozen holder. SIGKILL works on a stopped process too. */
+static bool end_holder(struct state *state, const struct ledger_worker *w)
+{
+	bool killed;
+
+	if (!is_it(w))
+		return wake_guardian(state, w);
 	log_line(LOG_WARN, "worker %.8s (pid %d) has not renewed its lease; ending it", w->name,
 	    w->pid);
-	return kill(w->pid, SIGKILL) == 0;
+	killed = kill(w->pid, SIGKILL) == 0;
+	(void)wake_guardian(state, w);
+	return killed;
 }
 
 static bool is_expired(const struct ledger_worker *w, struct error *e)
@@ -48,7 +93,7 @@ static bool is_expired(const struct ledger_worker *w, struct error *e)
 static enum status bury(struct state *state, struct ledger *l, const struct ledger_worker *w,
     const struct retry_policy *policy, int64_t *lost, struct error *e)
 {
-	struct slots *slots = NULL;
+	struct remains left = {NULL, false, sys_boot_ns()};
 	struct buf path = {0};
 	struct error se;
 	char lock[80];
@@ -59,14 +104,17 @@ static enum status bury(struct state *state, struct ledger *l, const struct ledg
 	st = buf_check(&path, e);
 	if (st != ST_OK)
 		return st;
-	if (slots_open(path.data, &slots, &se) == ST_OK && this_boot(w, &se)) {
-		st = slots_end_leftovers(slots, &ended, e);
+	left.this_boot = this_boot(w, &se);
+	if (w->lease_until_boot_ms * 1000000 < left.until_boot_ns)
+		left.until_boot_ns = w->lease_until_boot_ms * 1000000;
+	if (slots_open(path.data, &left.slots, &se) == ST_OK && left.this_boot) {
+		st = slots_end_leftovers(left.slots, &ended, e);
 		if (ended > 0)
 			log_line(LOG_INFO, "ended %d processes that a worker left", ended);
 	}
 	if (st == ST_OK)
-		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, had_started, slots, lost, e);
-	slots_close(slots);
+		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, ran_ms, &left, lost, e);
+	slots_close(left.slots);
 	if (st == ST_OK) {
 		state_path(state, &path, "workers/%s", w->name);
 		if (buf_check(&path, &se) != ST_OK || file_remove_tree(path.data, &se) != ST_OK)
@@ -114,7 +162,7 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 			continue;
 		(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
 		dead = !this_boot(w, &ignored) || state_lock_is_free(state, lock);
-		if (!dead && is_expired(w, &ignored) && end_holder(w))
+		if (!dead && is_expired(w, &ignored) && end_holder(state, w))
 			dead = lock_becomes_free(state, lock);
 		if (dead)
 			st = bury(state, l, w, policy, &its_lost, e);
@@ -124,7 +172,22 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 	return st;
 }
 
-bool sweep_end_frozen(struct ledger *l, int64_t run, struct error *e)
+void sweep_name_workers(struct ledger *l, int64_t run, struct buf *out)
+{
+	struct ledger_worker list[8];
+	struct error e;
+	size_t n = 0;
+	size_t i;
+
+	if (ledger_workers(l, run, list, 8, &n, &e) != ST_OK)
+		return;
+	for (i = 0; i < n; i++) {
+		if (is_it(&list[i]))
+			buf_printf(out, "%s%d", out->len == 0 ? "pid " : ", ", list[i].pid);
+	}
+}
+
+bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
 	bool killed = false;
@@ -136,7 +199,7 @@ bool sweep_end_frozen(struct ledger *l, int64_t run, struct error *e)
 		return false;
 	}
 	for (i = 0; i < n; i++) {
-		if (is_expired(&list[i], e) && end_holder(&list[i]))
+		if (is_expired(&list[i], e) && end_holder(state, &list[i]))
 			killed = true;
 	}
 	free(list);

@@ -18,6 +18,9 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 
 /* For a run whose lock is held: kills holders whose lease is over. True if one
  * was killed, so that the lock will be free in a moment. */
-bool sweep_end_frozen(struct ledger *l, int64_t run, struct error *e);
+bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct error *e);
+
+/* "pid 123, 456": the workers of a run that are alive, for a message. */
+void sweep_name_workers(struct ledger *l, int64_t run, struct buf *out);
 
 #endif

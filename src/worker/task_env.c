@@ -29,7 +29,7 @@ struct task_env {
 	char own[OWN_OUTER][80];
 };
 
-static const char *const own_names[OWN_COUNT] = {
+static const char *const tag_names[OWN_COUNT] = {
 	[OWN_WORKER] = TASK_ENV_WORKER,
 	[OWN_ROW] = TASK_ENV_ROW,
 	[OWN_EPOCH] = TASK_ENV_EPOCH,
@@ -42,7 +42,7 @@ static size_t name_len(const char *text)
 	return strcspn(text, "=");
 }
 
-static bool same_name(const struct name *a, const struct name *b)
+static bool name_equal(const struct name *a, const struct name *b)
 {
 	return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
 }
@@ -54,7 +54,7 @@ static bool is_own(const struct name *n)
 	if (n->len < 4 || memcmp(n->text, "EBB_", 4) != 0)
 		return false;
 	for (i = 0; i < OWN_COUNT; i++)
-		if (strlen(own_names[i]) == n->len && memcmp(own_names[i], n->text, n->len) == 0)
+		if (strlen(tag_names[i]) == n->len && memcmp(tag_names[i], n->text, n->len) == 0)
 			return true;
 	return false;
 }
@@ -130,13 +130,13 @@ static bool is_replaced(const struct task_env *t, size_t n_added, const struct n
 	size_t i;
 
 	for (i = 0; i < n_added; i++)
-		if (same_name(&t->added[i], base))
+		if (name_equal(&t->added[i], base))
 			return true;
 	return false;
 }
 
 /* p: the first of the request's variables. */
-static bool build_env(struct task_env *t, const struct request *r, char *p)
+static bool build_envp(struct task_env *t, const struct request *r, char *p)
 {
 	size_t n_added = 0;
 	size_t n = 0;
@@ -181,7 +181,7 @@ bool task_env_build(struct task_env *t, const struct request *r, int lane)
 	(void)snprintf(t->own[OWN_EPOCH], sizeof(t->own[0]), TASK_ENV_EPOCH "=%lld",
 	    (long long)r->head.epoch);
 	(void)snprintf(t->own[OWN_SLOT], sizeof(t->own[0]), TASK_ENV_SLOT "=%d", lane);
-	return build_env(t, r, p);
+	return build_envp(t, r, p);
 }
 
 char **task_env_argv(struct task_env *t)

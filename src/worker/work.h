@@ -38,6 +38,7 @@ struct attempt {
 	struct attempt *all_prev;
 	struct ledger_shard shard;
 	uint64_t id;              /* at the guardian */
+	int lane;                 /* asked for ({%}), or -1 */
 	char *private_path;       /* stdout goes there; NULL: spool */
 	struct pump *pump;
 	struct guardian_end end;
@@ -46,6 +47,7 @@ struct attempt {
 	bool no_retry;
 	bool recovered;           /* accepted by an earlier worker: only publish it */
 	bool input_changed;
+	bool said_full;           /* its stderr speaks of a full disk */
 	struct file_version after;
 	struct ledger_file file;  /* n_files of it */
 	size_t n_files;
@@ -103,6 +105,7 @@ struct work {
 	struct attempt *all;      /* every attempt that is not freed yet */
 	size_t open;              /* their number */
 	bool claiming;            /* a claim is under way */
+	bool lane_taken[SLOTS_MAX];/* by what was sent, when lanes are asked for */
 	bool alone;               /* a shard that must run alone is running */
 	int64_t avg_run_us;       /* moving average of attempts' times */
 	int64_t claim_at_boot_ms; /* no ready shard before; 0: ask at once */
@@ -158,8 +161,10 @@ enum status publisher_start(struct work *w, struct error *e) MUST_USE;
 void publisher_give(struct publisher *p, struct attempt *a);
 /* On the loop's thread: what has been published (or refused) since. */
 struct attempt_list publisher_take(struct publisher *p);
-/* No more will come in order: deliver what -k still holds back. */
-void publisher_stop(struct publisher *p); /* NULL is fine; waits */
+/* Ends the thread when what was given is through. Records may still be on their
+ * way at the committer; destroy it after that has been stopped. NULL is fine. */
+void publisher_stop(struct publisher *p);
+void publisher_destroy(struct publisher *p);
 /* ST_OK while stdout can be written. */
 enum status publisher_health(struct publisher *p, struct error *e) MUST_USE;
 

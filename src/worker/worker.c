@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/care.h"
 #include "worker/loop.h"
 #include "worker/procs.h"
 #include "worker/sweep.h"
@@ -84,7 +85,7 @@ static enum status open_store(struct work *w, struct error *e)
 }
 
 /* Everything that can say no before a thread is started. */
-static enum status prepare(struct work *w, struct ledger *l, struct error *e)
+static enum status prepare_work(struct work *w, struct ledger *l, struct error *e)
 {
 	int64_t lost;
 	enum status st = launch_prepare(w, e);
@@ -165,16 +166,17 @@ static void stop_threads(struct work *w)
 	planner_stop(w->planner);
 	w->planner = NULL;
 	publisher_stop(w->publisher);
-	w->publisher = NULL;
 	if (w->committer != NULL) {
 		committer_stop(w->committer);
 		committer_dispatch(w->committer);
 		committer_destroy(w->committer);
 		w->committer = NULL;
 	}
+	publisher_destroy(w->publisher);
+	w->publisher = NULL;
 }
 
-static void finish(struct work *w, struct ledger *l)
+static void finish_run(struct work *w, struct ledger *l)
 {
 	struct worker_result *r = w->result;
 	struct error e;
@@ -190,6 +192,8 @@ static void finish(struct work *w, struct ledger *l)
 		st = seal_stage(w, l, &r->manifest, &e);
 		r->sealed = st == ST_OK;
 	}
+	if (st == ST_OK)
+		st = care_private_files(w->opt->state, l, &w->opt->run, &e);
 	if (st == ST_OK || st == ST_BUSY)
 		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED, &w->spec->retry, NULL,
 		    NULL, &lost, &e);
@@ -230,7 +234,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 	w->result = result;
 	w->next_id = 1;
 	w->started_boot_ms = w->last_line_ms = w->last_look_ms = sys_boot_ns() / 1000000;
-	st = prepare(w, take_ledger, e);
+	st = prepare_work(w, take_ledger, e);
 	if (st == ST_OK) {
 		open_loop(w);
 		st = start_threads(w, take_ledger, e);
@@ -247,7 +251,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		close_loop(w);
 		log_progress("");
 		if (st == ST_OK)
-			finish(w, take_ledger);
+			finish_run(w, take_ledger);
 	}
 	result->wall_ms = sys_boot_ns() / 1000000 - w->started_boot_ms;
 	release(w);

@@ -107,6 +107,9 @@ static void classify_start_failure(struct attempt *a)
 	a->rec.cause = CAUSE_INFRASTRUCTURE;
 	if (a->end.fate == GUARDIAN_EXEC_FAILED && !a->w->success_seen)
 		a->no_retry = true;
+	/* Permissions do not change by waiting. */
+	if (status_of_errno(a->end.os_errno) == ST_DENIED)
+		a->no_retry = true;
 	if (a->end.os_errno == E2BIG) {
 		a->rec.cause = CAUSE_FAILED;
 		a->no_retry = true;
@@ -189,7 +192,20 @@ static enum status log_path(const struct attempt *a, struct buf *out, struct err
 	return st;
 }
 
-static void show_log(struct attempt *a, const char *path)
+/* Many programs clean up after a failed write, so that there is room again when
+ * one looks: what they said counts too. */
+static void note_full_disk(struct attempt *a, const char *data, size_t len)
+{
+	static const char *const words[] = {"No space left on device", "Disk quota exceeded"};
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		if (memmem(data, len, words[i], strlen(words[i])) != NULL)
+			a->said_full = true;
+	}
+}
+
+static void read_log(struct attempt *a, const char *path)
 {
 	enum { CHUNK = 65536 };
 	char *chunk = sys_alloc(CHUNK);
@@ -200,6 +216,7 @@ static void show_log(struct attempt *a, const char *path)
 		if (a->w->opt->show_stderr && !log_is_json())
 			log_raw(chunk, (size_t)n);
 		note_last_line(a, chunk, (size_t)n);
+		note_full_disk(a, chunk, (size_t)n);
 	}
 	if (fd != -1)
 		(void)sys_close(fd);
@@ -216,7 +233,7 @@ static void keep_stderr(struct attempt *a)
 	spool_path(a, "err", &from);
 	if (from.failed)
 		return;
-	show_log(a, from.data);
+	read_log(a, from.data);
 	if (log_path(a, &to, &e) != ST_OK || sys_rename(from.data, to.data) == -1) {
 		log_line(LOG_WARN, "the log of %s could not be kept", a->shard.item);
 		(void)!sys_unlink(from.data);
@@ -298,6 +315,8 @@ static void find_full_disk(struct attempt *a)
 			return;
 		}
 	}
+	if (a->said_full)
+		a->rec.cause = CAUSE_INFRASTRUCTURE;
 }
 
 static void fail_infrastructure(struct attempt *a, const struct error *e)

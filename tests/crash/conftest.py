@@ -3,7 +3,7 @@ each test, and the counts that are printed at the end.
 
 How much is tried can be set by the environment, each a number or "all":
 EBB_POINTS (crash points; all), EBB_ROUNDS (random kills; 500), EBB_IMAGES (power
-cuts; 400), EBB_NTH (calls of each kind that fail once; 160)."""
+cuts; 400), EBB_NTH (calls of each kind that fail once; 120)."""
 
 import os
 import shutil
@@ -67,9 +67,24 @@ def box(tmp_path):
 
 
 @pytest.fixture
-def box_maker():
-    """box_maker(folder): for a test that needs many; each is looked at before
-    the next one is made, and its folder removed."""
+def fast_folder():
+    """A folder in memory where there is such a thing: for suites that start ebb
+    hundreds of times and do not test the disk."""
+    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    top = tempfile.mkdtemp(prefix="ebb-crash-", dir=where)
+    yield Path(top)
+    shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture
+def fast_box(fast_folder):
+    yield from make_box(fast_folder)
+
+
+@pytest.fixture
+def box_maker(fast_folder):
+    """box_maker(): for a test that needs many; each is looked at before the
+    next one is made, and its folder removed."""
     current = []
 
     def finish():
@@ -79,25 +94,12 @@ def box_maker():
             shutil.rmtree(box.top, ignore_errors=True)
             assert not leaked, "left running: %s" % leaked
 
-    def make(top):
+    def make():
         finish()
-        top.mkdir()
-        current.append(ebbtest.Box(top))
+        current.append(ebbtest.Box(tempfile.mkdtemp(dir=fast_folder)))
         return current[-1]
     yield make
     finish()
-
-
-@pytest.fixture
-def fast_box():
-    """A box in memory where there is such a thing: for suites that start ebb
-    hundreds of times and do not test the disk."""
-    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    top = tempfile.mkdtemp(prefix="ebb-crash-", dir=where)
-    try:
-        yield from make_box(top)
-    finally:
-        shutil.rmtree(top, ignore_errors=True)
 
 
 @pytest.fixture

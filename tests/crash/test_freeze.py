@@ -3,6 +3,7 @@ one commits nothing; not taken over, it goes on when it wakes."""
 
 import os
 import signal
+import time
 
 import pytest
 from ebbtest import (UNFINISHED, Workload, fault_bin, guardian_of, kill, state_of, wait_until)
@@ -26,19 +27,17 @@ def freeze(pid):
 
 def take_over(work, frozen, program=None):
     """Starts the same line until it is no longer told that the run is going on."""
-    refused = 0
+    end = time.monotonic() + 20
     while True:
         r = work.run(program, seconds=30)
         if r.code != ALREADY_RUNNING:
             break
-        refused += 1
-        assert refused < 2000, "never took over"
+        assert time.monotonic() < end, "never took over\n" + r.err
     assert r.code == 0, "exit code %d\n%s" % (r.code, r.err)
     r.check_words()
     # The holder was ended, not only passed by.
     assert frozen.wait(5).code == -signal.SIGKILL
     work.box.wait_alone()
-    return refused
 
 
 def check_nothing_twice(work, safe, log_at):
@@ -123,7 +122,7 @@ def test_a_second_start_is_refused_while_the_first_is_well(work):
     r = work.run()
     r.check_words()
     assert r.code == ALREADY_RUNNING, (r.code, r.err)
-    assert str(run.pid) in r.err, r.err
+    assert "running" in r.err, r.err
     hold.unlink()
     assert run.wait(30).code == 0
     box.wait_alone()

@@ -4,16 +4,17 @@ ends with a documented code, or goes on; the next start finishes."""
 import struct
 
 import pytest
-from ebbtest import UNFINISHED, Workload, ebb_bin, fault_bin, once, setting, spread
+from ebbtest import (UNFINISHED, Failures, Workload, ebb_bin, fault_bin, once, setting,
+                     spread)
 
 # How many of the calls (of each kind) are tried; all with EBB_NTH=all.
-TRIED = setting("EBB_NTH", 160)
+TRIED = setting("EBB_NTH", 120)
 PARTS = 6
 ITEMS = 2
 
 
 def small(box):
-    return Workload(box, ITEMS, pause=0)
+    return Workload(box, ITEMS, options=["--retry-delay", "10ms"], pause=0)
 
 
 def count_calls(box):
@@ -31,56 +32,56 @@ def calls(fast_box, tmp_path_factory):
     return once(tmp_path_factory, "calls", lambda: count_calls(fast_box))
 
 
-def try_one(work, why, **env):
+def try_one(work, seconds=20, **env):
     """One run with a fault and, if it did not finish, one without."""
-    r = work.run(fault_bin(), 40, **env)
-    try:
-        r.check_words()
-        work.box.wait_alone()
-        assert r.code in UNFINISHED | {0, 2}, r.code
-        if r.code != 0:
-            assert any(line.startswith("ebb: ") for line in r.err.splitlines()), r.err
-            work.finish()
-        work.check()
-    except (AssertionError, pytest.fail.Exception) as e:
-        raise AssertionError("%s: %s\n%s" % (why, e, r.err)) from e
-
-
-def failed_name(path):
-    return path.read_bytes()[24:].rstrip(b"\0").decode(errors="replace")
+    r = work.run(fault_bin(), seconds, **env)
+    r.check_words()
+    work.box.wait_alone()
+    assert r.code in UNFINISHED | {0, 2}, "exit code %d\n%s" % (r.code, r.err)
+    if r.code != 0:
+        assert any(line.startswith("ebb: ") for line in r.err.splitlines()), r.err
+        work.finish()
+    work.check()
 
 
 @pytest.mark.limit(115)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_each_file_call_fails_once(tmp_path, box_maker, calls, part, tally):
+def test_each_file_call_fails_once(box_maker, calls, part, tally):
+    failures = Failures()
     for i, n in enumerate(spread(calls[0], TRIED)[part::PARTS]):
         errno = ("ENOSPC", "EIO")[(i + part) % 2]
-        box = box_maker(tmp_path / str(n))
-        path = box.top / "calls"
-        try_one(small(box), "call %d of %d, %s" % (n, calls[0], errno),
-                EBB_FAULT_FAIL="%d:%s" % (n, errno), EBB_FAULT_CALLS=path)
+        box = box_maker()
+        failures.attempt("call %d of %d, %s" % (n, calls[0], errno), box, try_one, small(box),
+                         EBB_FAULT_FAIL="%d:%s" % (n, errno))
         tally("file calls that failed once", "tried", 1)
     if part == 0:
         tally("file calls that failed once", "in one run", calls[0])
+    failures.check()
 
 
 @pytest.mark.limit(115)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_each_allocation_fails_once(tmp_path, box_maker, calls, part, tally):
+def test_each_allocation_fails_once(box_maker, calls, part, tally):
+    failures = Failures()
     for n in spread(calls[1], TRIED)[part::PARTS]:
-        box = box_maker(tmp_path / str(n))
-        try_one(small(box), "allocation %d of %d" % (n, calls[1]), EBB_FAULT_ALLOC=n)
+        box = box_maker()
+        failures.attempt("allocation %d of %d" % (n, calls[1]), box, try_one, small(box),
+                         EBB_FAULT_ALLOC=n)
         tally("allocations that failed once", "tried", 1)
     if part == 0:
         tally("allocations that failed once", "in one run", calls[1])
+    failures.check()
 
 
 @pytest.mark.limit(115)
 @pytest.mark.parametrize("errno", ["ENOSPC", "EIO", "EROFS"])
-def test_all_calls_fail_from_one_on(tmp_path, box_maker, calls, errno, tally):
-    """A disk that has gone for good: ebb ends, and says what it was."""
-    for n in spread(calls[0], 12):
-        box = box_maker(tmp_path / str(n))
-        try_one(small(box), "all calls from %d on, %s" % (n, errno),
-                EBB_FAULT_FAIL="%d:%s" % (n, errno), EBB_FAULT_FAIL_EVERY=1)
+def test_all_calls_fail_from_one_on(box_maker, calls, errno, tally):
+    """A disk that has gone for good: ebb tries again for a while (10 s a group
+    of the ledger's), ends, and says what it was."""
+    failures = Failures()
+    for n in spread(calls[0], 4):
+        box = box_maker()
+        failures.attempt("all calls from %d on" % n, box, try_one, small(box), 40,
+                         EBB_FAULT_FAIL="%d:%s" % (n, errno), EBB_FAULT_FAIL_EVERY=1)
         tally("disks gone for good", "tried", 1)
+    failures.check()

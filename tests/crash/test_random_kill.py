@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from ebbtest import UNFINISHED, Workload, guardian_of, kill, setting
+from ebbtest import UNFINISHED, Workload, guardian_of, is_finished, kill, setting
 
 ROUNDS = setting("EBB_ROUNDS", 500)
 PARTS = 4
@@ -32,8 +32,8 @@ class Siege:
     def next_workload(self):
         self.number += 1
         self.work = Workload(self.box, ITEMS, first=1 + ITEMS * self.number, slots=SLOTS,
-                             out="out%d" % self.number,
-                             options=["--retries", "100", "--state", "state%d" % self.number])
+                             out="out%d" % self.number, state="state%d" % self.number,
+                             options=["--retries", "100", "--retry-delay", "50ms"])
         self.seen = {}
         self.log_at = len(self.box.log_lines())
 
@@ -63,9 +63,12 @@ class Siege:
         if r.code == 0:
             r.check_words()
             self.finished()
-        elif r.code != -9:
+            return
+        if r.code != -9:
             r.check_words()
             assert r.code in UNFINISHED, r.err
+        if len(self.seen) == ITEMS and is_finished(self.box):
+            self.finished()
 
     def let_it_work(self):
         end = time.monotonic() + self.rng.uniform(0.02, 0.15)
@@ -117,7 +120,8 @@ class Siege:
             assert r.code == 0 or r.code in UNFINISHED, r.err
             self.run = None
         self.look()
-        self.work.finish()
+        if len(self.seen) < ITEMS or not is_finished(self.box):
+            self.work.finish()
         self.look()
         lost, foreign = self.work.problems()
         self.lost += lost

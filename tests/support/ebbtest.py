@@ -240,58 +240,39 @@ class Box:
 # ---- what ebb says in JSON ----
 
 def parse_json(text):
-    """One JSON value, or one a line."""
-    text = text.decode() if isinstance(text, bytes) else text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    """One object a line."""
+    return [json.loads(line) for line in text.decode().splitlines()]
 
 
-def shards(box, program=None, *args):
-    """Rows of `ebb shards --json` (a list, an object with "shards", or one
-    object a line); [] when there is no ledger yet."""
-    r = box.run(["shards", "--json", *args], program)
+def shards(box):
+    """Rows of `ebb shards --json` (one object a line); [] when there is no
+    ledger yet."""
+    r = box.run(["shards", "--json"])
     r.check_words()
-    if r.code != 0:
-        return []
-    value = parse_json(r.out)
-    if isinstance(value, dict):
-        value = value["shards"]
-    return value
-
-
-def shard_item(row):
-    """The item of a row: "name" (as people see it), else "item"."""
-    name = row.get("name", row.get("item"))
-    return name[0] if isinstance(name, list) else name
+    return parse_json(r.out) if r.code == 0 else []
 
 
 def shard_causes(row):
-    """Every cause that a row tells of: "cause", "last_cause", attempts."""
-    found = {row.get("cause"), row.get("last_cause")}
-    if isinstance(row.get("attempts"), list):
-        found |= {a.get("cause") for a in row["attempts"]}
-    for counts in ("causes", "ended", "count"):
-        if isinstance(row.get(counts), dict):
-            found |= {cause for cause, n in row[counts].items() if n}
-    return found - {None}
+    """The causes with which the attempts of a shard ended."""
+    return {attempt["cause"] for attempt in row["attempts"]}
 
 
 def decided(box):
     """Items that the ledger calls accepted or published."""
-    return {shard_item(row) for row in shards(box)
-            if row.get("state") in ("accepted", "published", "done")}
+    return {row["name"] for row in shards(box) if row["state"] in ("accepted", "published")}
 
 
-def status(box, *args):
-    """`ebb status --json`: the object of the newest run."""
-    r = box.run(["status", "--json", *args])
+def status(box):
+    """The newest run in `ebb status --json`; {} when there is none yet."""
+    r = box.run(["status", "--json"])
     r.check_words()
-    value = parse_json(r.out)
-    if isinstance(value, dict) and "runs" in value:
-        value = value["runs"]
-    return value[-1] if isinstance(value, list) else value
+    runs = json.loads(r.out)["runs"] if r.code == 0 else []
+    return runs[-1] if runs else {}
+
+
+def is_finished(box):
+    """The newest run is sealed: the same line begins its next generation."""
+    return status(box).get("state") == "finished"
 
 
 # ---- the workload ----
@@ -304,15 +285,17 @@ def expected_bytes(item):
 
 
 class Workload:
-    """`ebb map` over items a<first>, a<first+1>, ... in one box."""
+    """`ebb map` over items a<first>, a<first+1>, ... in one box. `state` is
+    where this and later commands of the box keep their progress."""
 
-    def __init__(self, box, count, first=1, slots=2, out="out", options=(), pause=0.01):
+    def __init__(self, box, count, first=1, slots=2, out="out", state=".ebb", options=(),
+                 pause=0.01):
         self.box = box
         self.items = ["a%d" % n for n in range(first, first + count)]
         self.slots = slots
         self.out = out
         self.options = list(options)
-        box.env["EBBTEST_PAUSE"] = str(pause)
+        box.env.update(EBBTEST_PAUSE=str(pause), EBB_STATE=state)
 
     def args(self):
         return ["map", "-j%d" % self.slots, "--out", self.out + "/{}.txt", *self.options, "--",
@@ -369,13 +352,33 @@ def tree_names(folder):
     for where, folders, files in os.walk(folder):
         here = os.path.relpath(where, folder)
         out += [os.path.normpath(os.path.join(here, n)) for n in folders + files
-                if n != ".ebb-private" or os.listdir(os.path.join(where, n))]
+                if not n.startswith(".ebb-private") or os.listdir(os.path.join(where, n))]
     return out
 
 
 def points_in(path):
     """[point, occurrence] of each line that EBB_FAULT_COUNT wrote."""
     return [line.split()[:2] for line in Path(path).read_text().splitlines()]
+
+
+class Failures:
+    """Many tries in one test: what failed is told at the end, all of it, but
+    for the tries after the fifth failure."""
+
+    def __init__(self):
+        self.told = []
+
+    def attempt(self, what, box, call, *args, **env):
+        if len(self.told) >= 5:
+            return
+        try:
+            call(*args, **env)
+        except (AssertionError, pytest.fail.Exception) as e:
+            self.told.append("%s: %s" % (what, e))
+            box.end_all()
+
+    def check(self):
+        assert not self.told, "\n\n".join(self.told)
 
 
 # ---- sharing between workers of pytest-xdist ----

@@ -12,11 +12,13 @@
 
 enum { HEADER_SIZE = 32, SNAPSHOT_MAX = 64 << 20 };
 
+/* The log is opened anew for each record: the guardian closes descriptors that
+ * it does not know, and their numbers are soon somebody else's. */
 static struct {
-	int fd;
+	char log[PATH_MAX];
 	char root[PATH_MAX];
 	size_t root_len;
-} rec = {.fd = -1};
+} rec;
 
 /* A log with a hole in it would prove nothing. */
 _Noreturn static void give_up(const char *what)
@@ -27,17 +29,19 @@ _Noreturn static void give_up(const char *what)
 
 void record_start(const char *log_path, const char *root)
 {
+	int fd;
+
 	if (root == NULL || realpath(root, rec.root) == NULL)
 		give_up("EBB_FAULT_ROOT");
 	rec.root_len = strlen(rec.root);
-	rec.fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (rec.fd == -1)
+	fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd == -1 || close(fd) == -1 || realpath(log_path, rec.log) == NULL)
 		give_up(log_path);
 }
 
 bool record_on(void)
 {
-	return rec.fd != -1;
+	return rec.log[0] != '\0';
 }
 
 /* Takes the root off an absolute path without symlinks. */
@@ -120,8 +124,12 @@ static void put(unsigned char *p, uint64_t v, size_t bytes)
 
 static void append(const unsigned char *data, size_t len)
 {
+	int fd = open(rec.log, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	if (fd == -1)
+		give_up(rec.log);
 	while (len > 0) {
-		ssize_t n = write(rec.fd, data, len);
+		ssize_t n = write(fd, data, len);
 
 		if (n == -1 && errno != EINTR)
 			give_up("write");
@@ -130,6 +138,7 @@ static void append(const unsigned char *data, size_t len)
 			len -= (size_t)n;
 		}
 	}
+	(void)close(fd);
 }
 
 void record_write_one(enum record_op op, uint64_t inode, int64_t arg, const char *path,

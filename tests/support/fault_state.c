@@ -1,7 +1,9 @@
 #include "fault.h"
 
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -41,15 +43,16 @@ static struct {
 	struct counters *counters;
 	struct at_point crash;
 	struct at_point stop;
-	int count_fd;
+	char count_path[PATH_MAX]; /* not a descriptor: the guardian closes those */
 	uint64_t fail_at;
 	int fail_errno;
 	bool fail_every;
+	bool trace;
 	uint64_t alloc_at;
 	const char *boot_id;
 	int64_t boot_shift_ns;
 	int64_t wall_shift_ns;
-} setup = {.count_fd = -1};
+} setup;
 
 _Noreturn static void refuse(const char *name, const char *value)
 {
@@ -189,10 +192,14 @@ __attribute__((constructor)) static void fault_init(void)
 	map_counters();
 	setup.crash = env_point("EBB_FAULT_CRASH");
 	setup.stop = env_point("EBB_FAULT_STOP");
-	if (count != NULL && count[0] != '\0')
-		setup.count_fd = open_or_leave(count, O_WRONLY | O_APPEND);
+	if (count != NULL && count[0] != '\0') {
+		(void)close(open_or_leave(count, O_WRONLY));
+		if (realpath(count, setup.count_path) == NULL)
+			refuse("EBB_FAULT_COUNT", count);
+	}
 	read_fail();
 	setup.alloc_at = (uint64_t)env_number("EBB_FAULT_ALLOC");
+	setup.trace = env_number("EBB_FAULT_TRACE") != 0;
 	setup.boot_id = getenv("EBB_FAULT_BOOT_ID");
 	setup.boot_shift_ns = env_number("EBB_FAULT_CLOCK_MS") * 1000000;
 	setup.wall_shift_ns = env_number("EBB_FAULT_WALL_MS") * 1000000;
@@ -216,14 +223,27 @@ void fault_unlock(void)
 		abort();
 }
 
+/* Where the call came from, as addresses for addr2line. */
+static void trace(const char *what)
+{
+	void *frames[24];
+
+	if (!setup.trace)
+		return;
+	(void)fprintf(stderr, "ebb-fault: process %ld: %s fails here:\n", (long)getpid(), what);
+	backtrace_symbols_fd(frames, backtrace(frames, 24), STDERR_FILENO);
+}
+
 bool fault_call_fails(const char *what)
 {
 	uint64_t n = atomic_fetch_add(&setup.counters->calls, 1) + 1;
 
 	if (setup.fail_at == 0 || n < setup.fail_at || (n > setup.fail_at && !setup.fail_every))
 		return false;
-	if (n == setup.fail_at)
+	if (n == setup.fail_at) {
 		(void)snprintf(setup.counters->failed, sizeof(setup.counters->failed), "%s", what);
+		trace(what);
+	}
 	errno = setup.fail_errno;
 	return true;
 }
@@ -234,6 +254,7 @@ bool fault_alloc_fails(void)
 
 	if (n != setup.alloc_at)
 		return false;
+	trace("alloc");
 	errno = ENOMEM;
 	return true;
 }
@@ -266,19 +287,25 @@ static bool is_at(const struct at_point *p, const char *name, uint64_t n)
 	return p->occurrence != 0 && p->occurrence == n && strcmp(p->name, name) == 0;
 }
 
+static void write_down(const char *name, uint64_t n)
+{
+	char line[POINT_NAME_MAX + 48];
+	int len = snprintf(line, sizeof(line), "%s %llu %ld\n", name, (unsigned long long)n,
+	    (long)getpid());
+	int fd = open(setup.count_path, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	if (fd == -1 || write(fd, line, (size_t)len) != len)
+		abort();
+	(void)close(fd);
+}
+
 void fault_point(const char *name)
 {
 	uint64_t n = count_point(name);
-	char line[POINT_NAME_MAX + 48];
-	int len;
 
 	(void)atomic_fetch_add(&setup.counters->points, 1);
-	if (setup.count_fd != -1) {
-		len = snprintf(line, sizeof(line), "%s %llu %ld\n", name, (unsigned long long)n,
-		    (long)getpid());
-		if (write(setup.count_fd, line, (size_t)len) != len)
-			abort();
-	}
+	if (setup.count_path[0] != '\0')
+		write_down(name, n);
 	if (is_at(&setup.crash, name, n)) {
 		(void)kill(getpid(), SIGKILL);
 		for (;;)

@@ -5,17 +5,14 @@
 # EBBTEST_LOG: start and end are appended to it. EBBTEST_PAUSE: seconds it takes.
 # EBBTEST_HOLD: while this file is there, the item is not finished.
 # EBBTEST_FILL: writes so many KiB to a file of its own in that folder first
-# (EBBTEST_FILL=KiB:folder), which must succeed.
+# (EBBTEST_FILL=KiB:folder), which must succeed and which it removes only then.
 set -euo pipefail
 export LC_ALL=C
 item=$1
 echo "start $item ${EBB_EPOCH:-0} $$" >>"$EBBTEST_LOG"
 if [ -n "${EBBTEST_FILL:-}" ]; then
 	scratch=${EBBTEST_FILL#*:}/fill.$item
-	head -c "$((${EBBTEST_FILL%%:*} * 1024))" /dev/zero >"$scratch" || {
-		rm -f "$scratch"
-		exit 1
-	}
+	head -c "$((${EBBTEST_FILL%%:*} * 1024))" /dev/zero >"$scratch"
 	rm -f "$scratch"
 fi
 # shellcheck disable=SC2016

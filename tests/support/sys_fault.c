@@ -13,6 +13,8 @@
  *                            is made to fail has no effect, but close closes.
  * EBB_FAULT_FAIL_EVERY=1     with it: so do all calls after the nth.
  * EBB_FAULT_ALLOC=n          the nth sys_alloc or sys_realloc returns NULL.
+ * EBB_FAULT_TRACE=1          prints where the call that is made to fail came from
+ *                            (addresses for addr2line -fe ebb-fault).
  * EBB_FAULT_CALLS=file       three u64 (file calls, allocations, points so far) and
  *                            40 bytes with the name of the call that was made to
  *                            fail; mapped, so that it is right after a SIGKILL.

@@ -110,7 +110,6 @@ static void unknown_daemon(void **state)
 
 /* A fake worker's hand-made state, shared with the test. */
 struct shared {
-	int ready;
 	struct guardian_end ends[8];
 	int n_ends;
 	int32_t guardian;
@@ -125,24 +124,24 @@ static struct shared *share(void)
 	return s;
 }
 
-/* In the forked process: a worker with two children, a pipeline and one with a
- * grandchild in a session of its own, and one request that waits. */
-static void fake_worker(struct house *h, struct shared *s, const int *keep, int n_keep,
-    int64_t fence_ms)
+static const char pipeline[] = "echo $$ > p1; sleep 100 | cat";
+/* With a daemon whose attempt cannot be told. */
+static const char pipeline_and_daemon[] = "(setsid env -i sleep 100 & echo $! > p5); "
+    "echo $$ > p1; sleep 100 | cat";
+
+/* In the forked process: a worker with two children, a pipeline and one with
+ * grandchildren in sessions of their own, and one request that waits. */
+static void fake_worker(struct house *h, struct shared *s, const char *first, const int *keep,
+    int n_keep)
 {
 	struct guardian_end end;
 
 	if (!start(h, 2, keep, n_keep))
 		_exit(1);
 	s->guardian = guardian_pid(h->g);
-	if (fence_ms > 0)
-		slots_fence_set(h->slots, sys_boot_ns() + fence_ms * 1000000);
-	if (!send_sh(h, 1, "echo $$ > p1; sleep 100 | cat"))
-		_exit(1);
-	if (!send_sh(h, 2, "setsid sleep 100 & echo $! > p2; "
+	if (!send_sh(h, 1, first) || !send_sh(h, 2, "setsid sleep 100 & echo $! > p2; "
 	    "(setsid sleep 100 & echo $! > p3); echo $$ > p4; sleep 100") || !send_sh(h, 3, "exit 0"))
 		_exit(1);
-	s->ready = 1;
 	while (next_end(h, &end) && s->n_ends < 8) {
 		s->ends[s->n_ends] = end;
 		__atomic_add_fetch(&s->n_ends, 1, __ATOMIC_RELEASE);
@@ -150,12 +149,12 @@ static void fake_worker(struct house *h, struct shared *s, const int *keep, int 
 	_exit(0);
 }
 
-static void wait_family(struct house *h, pid_t pids[4])
+static void wait_family(struct house *h, pid_t *pids, int n)
 {
 	int i;
 
-	for (i = 0; i < 4; i++) {
-		char name[8];
+	for (i = 0; i < n; i++) {
+		char name[16];
 
 		(void)snprintf(name, sizeof(name), "p%d", i + 1);
 		pids[i] = wait_pid_in(h, name);
@@ -179,15 +178,15 @@ static void killed_worker(void **state)
 	int lock = open(in_dir(h, "lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	int other = open(in_dir(h, "lock"), O_RDWR | O_CLOEXEC);
 	int64_t before;
-	pid_t pids[4];
+	pid_t pids[5];
 	pid_t worker;
 
 	assert_int_equal(flock(lock, LOCK_EX | LOCK_NB), 0);
 	worker = fork();
 	if (worker == 0)
-		fake_worker(h, s, &lock, 1, 0);
-	close(lock);
-	wait_family(h, pids);
+		fake_worker(h, s, pipeline_and_daemon, &lock, 1);
+	(void)close(lock);
+	wait_family(h, pids, 5);
 	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
 	/* The lock outlives the worker as long as anybody does. */
 	assert_int_equal(kill(s->guardian, SIGSTOP), 0);
@@ -197,9 +196,9 @@ static void killed_worker(void **state)
 	before = until_now_ms();
 	assert_int_equal(kill(s->guardian, SIGCONT), 0);
 	assert_true(UNTIL(flock(other, LOCK_EX | LOCK_NB) == 0, 5000));
-	assert_true(all_gone(pids, 4));
+	assert_true(all_gone(pids, 5));
 	assert_true(until_now_ms() - before < 1000);
-	close(other);
+	(void)close(other);
 	munmap(s, sizeof(*s));
 }
 
@@ -268,8 +267,8 @@ static void leftovers_of_both(void **state)
 	int ended;
 
 	if (worker == 0)
-		fake_worker(h, s, NULL, 0, 0);
-	wait_family(h, pids);
+		fake_worker(h, s, pipeline, NULL, 0);
+	wait_family(h, pids, 4);
 	assert_int_equal(kill(worker, SIGSTOP), 0);
 	assert_int_equal(kill(s->guardian, SIGKILL), 0);
 	assert_int_equal(kill(worker, SIGKILL), 0);
@@ -279,9 +278,9 @@ static void leftovers_of_both(void **state)
 	assert_false(is_gone(pids[1]));
 	assert_false(is_gone(pids[2]));
 	assert_int_equal(slots_open(in_dir(h, "slots"), &table, &e), ST_OK);
-	assert_true(slots_had_started(table, 1001, 3));
-	assert_true(slots_had_started(table, 1002, 3));
-	assert_false(slots_had_started(table, 1003, 3)); /* only claimed */
+	assert_true(slots_started_ns(table, 1001, 3) >= 0);
+	assert_true(slots_started_ns(table, 1002, 3) >= 0);
+	assert_true(slots_started_ns(table, 1003, 3) == -1); /* only claimed */
 	assert_int_equal(slots_end_leftovers(table, &ended, &e), ST_OK);
 	assert_true(ended >= 2);
 	assert_true(all_gone(pids, 4));
@@ -295,18 +294,23 @@ static void frozen_worker_is_fenced(void **state)
 {
 	struct house *h = *state;
 	struct shared *s = share();
-	int64_t before = until_now_ms();
+	struct slots *table;
+	struct error e;
+	int64_t before;
 	int fenced = 0;
-	pid_t pids[4];
+	pid_t pids[5];
 	pid_t worker = fork();
 	int i;
 
 	if (worker == 0)
-		fake_worker(h, s, NULL, 0, 1000);
-	wait_family(h, pids);
+		fake_worker(h, s, pipeline_and_daemon, NULL, 0);
+	wait_family(h, pids, 5);
 	assert_int_equal(kill(worker, SIGSTOP), 0);
-	assert_true(UNTIL(all_gone(pids, 4), 5000));
-	assert_true(until_now_ms() - before >= 1000);
+	assert_int_equal(slots_open(in_dir(h, "slots"), &table, &e), ST_OK);
+	before = until_now_ms();
+	slots_fence_set(table, sys_boot_ns() + 500 * INT64_C(1000000));
+	assert_true(UNTIL(all_gone(pids, 5), 5000));
+	assert_true(until_now_ms() - before >= 500);
 	assert_int_equal(kill(worker, SIGCONT), 0);
 	assert_true(UNTIL(__atomic_load_n(&s->n_ends, __ATOMIC_ACQUIRE) == 3, 3000));
 	for (i = 0; i < 3; i++) {
@@ -319,6 +323,7 @@ static void frozen_worker_is_fenced(void **state)
 	assert_int_equal(fenced, 3);
 	assert_int_equal(kill(worker, SIGKILL), 0);
 	assert_int_equal(waitpid(worker, NULL, 0), worker);
+	slots_close(table);
 	munmap(s, sizeof(*s));
 }
 

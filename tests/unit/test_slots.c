@@ -73,9 +73,9 @@ static void create_and_open(void **state)
 	assert_int_equal(slots_worker_pid(again), getpid());
 	assert_true(slots_of_this_boot(again));
 	assert_int_equal(slots_fence_get(again), 1234567890123);
-	assert_true(slots_had_started(again, 7, 8));
-	assert_false(slots_had_started(again, 7, 9));
-	assert_false(slots_had_started(again, 0, 0)); /* free slots are zero */
+	assert_true(slots_started_ns(again, 7, 8) >= 0);
+	assert_true(slots_started_ns(again, 7, 9) == -1);
+	assert_true(slots_started_ns(again, 0, 0) == -1); /* free slots are zero */
 	slots_close(again);
 	slots_close(s);
 	slots_close(NULL);
@@ -127,7 +127,7 @@ static enum status damaged(const char *path, long off, const void *data, size_t 
 		assert_int_equal(pwrite(fd, data, len, off), len);
 	if (cut >= 0)
 		assert_int_equal(ftruncate(fd, cut), 0);
-	close(fd);
+	(void)close(fd);
 	st = slots_open(path, &s, &e);
 	if (st == ST_OK)
 		slots_close(s);
@@ -173,9 +173,9 @@ static pid_t sleeper(struct slots *s, int64_t shift_ms)
 		for (;;)
 			pause();
 	}
-	close(fds[1]);
+	(void)close(fds[1]);
 	assert_int_equal(read(fds[0], &c, 1), 1);
-	close(fds[0]);
+	(void)close(fds[0]);
 	slots_at(s, 0)->pgid = pid;
 	slots_at(s, 0)->state = SLOT_STARTED;
 	return pid;
@@ -268,7 +268,7 @@ static void other_boot_has_no_leftovers(void **state)
 	pid = sleeper(s, 0);
 	fd = open(p->path, O_WRONLY);
 	assert_int_equal(pwrite(fd, "00000000", 8, 56), 8);
-	close(fd);
+	(void)close(fd);
 	assert_false(slots_of_this_boot(s));
 	assert_int_equal(slots_end_leftovers(s, &ended, &e), ST_OK);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);

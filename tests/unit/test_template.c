@@ -278,46 +278,48 @@ static void run_bash(const char *text, struct buf *out)
 		fail_msg("bash ended with %d: %s", status, text);
 }
 
-/* Whatever the value, bash sees it as one word with these bytes. "@" in the
- * second column stands for the value. */
+/* "@" in the second column stands for the value. */
+static const struct {
+	const char *text, *want;
+} shell_texts[] = {
+	{"printf %s {}", "@"},
+	{"printf %s pre{}post", "pre@post"},
+	{"printf %s {}{}", "@@"},
+	{"printf %s {}>&1", "@"},
+	{"x={}; printf %s \"$x\"", "@"},
+	{"y=Q; printf %s $y{}", "Q@"},
+	{"unset x; printf %s ${x:-{}}", "@"},
+	{"f() { printf %s \"${1}$#\"; }; f {}", "@1"},
+	{"printf %s \"$(printf %s. {})\"", "@."},
+	{"printf %s \"a\\\"$(printf \"%s\" {}.)'\"", "a\"@.'"},
+	{"# it's {}\nprintf %s {} # don't", "@"},
+	{"true \\\n# it's\nprintf %s {}", "@"},
+	{"cat <<'E' >&2 2>/dev/null </dev/null\ndon't \"\nE\nprintf %s {}", "@"},
+	{"cat <<-E >/dev/null\n\tdon't `echo a`\n\tE\nprintf %s {}", "@"},
+	{"read -r -d '' x <<<{} || true; printf %s. {}", "@."},
+	{"printf %s 'it'\\''s'{}", "it's@"},
+	{"printf %s $'\\''{}$\"\"", "'@"},
+	{"case x in (x) printf %s {};; esac", "@"},
+	{"(printf %s {}; ( (true) ) )", "@"},
+	{"[[ {} == {} ]] && printf %s {}", "@"},
+	{"printf %s $((1<<2)){}", "4@"},
+	{"(( 1<<2 )); printf %s {}", "@"},
+	{"x=ab; printf %s ${#x}{}", "2@"},
+	{"printf %s a#{}", "a#@"},
+	{"printf %s `echo \"a'\"`{}", "a'@"},
+	{"a=(1 {}); printf %s \"${a[1]}\"", "@"},
+	{"for i in {}; do printf %s \"$i\"; done", "@"},
+	{"cat <(printf %s {})", "@"},
+};
+
+static const char *const shell_values[] = {
+	"a b", "it's", "$(echo x)", "`echo x`", "a\\", "-n", "\nx\n", "2", "*", "~", "\xff\xfe\x80",
+	"\"!", "", "#{}", "if", "A=b", ";'\"\\`$", "{a,b}",
+};
+
+/* Whatever the value, bash sees it as one word with these bytes. */
 static void bash_takes_values_unchanged(void **state)
 {
-	static const struct {
-		const char *text, *want;
-	} texts[] = {
-		{"printf %s {}", "@"},
-		{"printf %s pre{}post", "pre@post"},
-		{"printf %s {}{}", "@@"},
-		{"printf %s {}>&1", "@"},
-		{"x={}; printf %s \"$x\"", "@"},
-		{"y=Q; printf %s $y{}", "Q@"},
-		{"unset x; printf %s ${x:-{}}", "@"},
-		{"f() { printf %s \"${1}$#\"; }; f {}", "@1"},
-		{"printf %s \"$(printf %s. {})\"", "@."},
-		{"printf %s \"a\\\"$(printf \"%s\" {}.)'\"", "a\"@.'"},
-		{"# it's {}\nprintf %s {} # don't", "@"},
-		{"true \\\n# it's\nprintf %s {}", "@"},
-		{"cat <<'E' >&2 2>/dev/null </dev/null\ndon't \"\nE\nprintf %s {}", "@"},
-		{"cat <<-E >/dev/null\n\tdon't `echo a`\n\tE\nprintf %s {}", "@"},
-		{"read -r -d '' x <<<{} || true; printf %s. {}", "@."},
-		{"printf %s 'it'\\''s'{}", "it's@"},
-		{"printf %s $'\\''{}$\"\"", "'@"},
-		{"case x in (x) printf %s {};; esac", "@"},
-		{"(printf %s {}; ( (true) ) )", "@"},
-		{"[[ {} == {} ]] && printf %s {}", "@"},
-		{"printf %s $((1<<2)){}", "4@"},
-		{"(( 1<<2 )); printf %s {}", "@"},
-		{"x=ab; printf %s ${#x}{}", "2@"},
-		{"printf %s a#{}", "a#@"},
-		{"printf %s `echo \"a'\"`{}", "a'@"},
-		{"a=(1 {}); printf %s \"${a[1]}\"", "@"},
-		{"for i in {}; do printf %s \"$i\"; done", "@"},
-		{"cat <(printf %s {})", "@"},
-	};
-	static const char *const values[] = {
-		"a b", "it's", "$(echo x)", "`echo x`", "a\\", "-n", "\nx\n", "2", "*", "~", "\xff\xfe\x80",
-		"\"!", "", "#{}", "if", "A=b", ";'\"\\`$", "{a,b}",
-	};
 	struct buf text = {0};
 	struct buf got = {0};
 	struct error e;
@@ -325,21 +327,21 @@ static void bash_takes_values_unchanged(void **state)
 	size_t v;
 
 	(void)state;
-	for (t = 0; t < COUNT(texts); t++) {
-		for (v = 0; v < COUNT(values); v++) {
+	for (t = 0; t < COUNT(shell_texts); t++) {
+		for (v = 0; v < COUNT(shell_values); v++) {
 			char want[256] = "";
 			const char *p;
 
-			for (p = texts[t].want; *p != '\0'; p++) {
+			for (p = shell_texts[t].want; *p != '\0'; p++) {
 				if (*p == '@')
-					(void)strcat(want, values[v]);
+					(void)strcat(want, shell_values[v]);
 				else
 					(void)strncat(want, p, 1);
 			}
 			buf_clear(&text);
-			if (expand_in(texts[t].text, TEMPLATE_SHELL, values[v], strlen(values[v]),
+			if (expand_in(shell_texts[t].text, TEMPLATE_SHELL, shell_values[v], strlen(shell_values[v]),
 			        &text, &e) != ST_OK)
-				fail_msg("%s: %s", texts[t].text, e.text);
+				fail_msg("%s: %s", shell_texts[t].text, e.text);
 			run_bash(text.data, &got);
 			assert_string_equal(got.data, want);
 		}
