@@ -1,7 +1,7 @@
 """How many commands a second are started and recorded, two at a time."""
 from statistics import median
 
-from measure import BenchFailed, ratio_of_rounds
+from measure import BenchFailed, ratio_of_rounds, status
 
 SLOTS = 2
 TASKS = 10_000
@@ -22,16 +22,39 @@ def show(bench, label, tasks):
     bench.row("", "CPU ms/task", cpu_ms(bench, label, tasks))
 
 
+def check_count(label, what, got, want):
+    if got != want:
+        raise BenchFailed(f"{label} has {got} {what}, not {want}")
+
+
+def count_lines(path):
+    with open(path, "rb") as file:
+        return sum(1 for _ in file)
+
+
+def check_ebb(bench, folder, tasks):
+    run = status(bench.ebb, folder)
+    check_count("ebb", "tasks done", run["shards"]["published"] if run else 0, tasks)
+
+
+def dispatch_round(bench, floor, items, few):
+    """Each once; what they recorded is counted, since a fast runner may be one that does not."""
+    check_ebb(bench, bench.run("ebb", [
+        bench.ebb, "map", f"-j{SLOTS}", "--state", "S", "--", "/bin/true"], items), TASKS)
+    bench.run("xargs", ["xargs", f"-P{SLOTS}", "-n1", "/bin/true"], items)
+    folder = bench.run("parallel", [
+        "parallel", "--will-cite", f"-j{SLOTS}", "--joblog", "joblog", "/bin/true"], few)
+    check_count("parallel", "lines in its log", count_lines(folder / "joblog"), PARALLEL_TASKS + 1)
+    folder = bench.run("floor", [floor, "log", TASKS, SLOTS, "log", "/bin/true"])
+    check_count("floor", "lines in its log", count_lines(folder / "log"), TASKS)
+
+
 def dispatch(bench):
     floor = bench.compile("floor")
     items, few = bench.items(TASKS), bench.items(PARALLEL_TASKS)
     for number in range(1, bench.rounds + 1):
         bench.say(f"round {number} of {bench.rounds}")
-        bench.run("ebb", [bench.ebb, "map", f"-j{SLOTS}", "--state", "S", "--", "/bin/true"], items)
-        bench.run("xargs", ["xargs", f"-P{SLOTS}", "-n1", "/bin/true"], items)
-        bench.run("parallel", ["parallel", "--will-cite", f"-j{SLOTS}", "--joblog", "joblog",
-                               "/bin/true"], few)
-        bench.run("floor", [floor, "log", TASKS, SLOTS, "log", "/bin/true"])
+        dispatch_round(bench, floor, items, few)
     tasks = {"ebb": TASKS, "xargs": TASKS, "parallel": PARALLEL_TASKS, "floor": TASKS}
     for label, n in tasks.items():
         show(bench, label, n)
@@ -46,11 +69,11 @@ def dispatch(bench):
                f"{PARALLEL_TASKS} times")
 
 
-def check_outputs(folder):
+def check_outputs(label, folder):
     """Every output is there, with what belongs in it."""
     for i in range(1, OUT_TASKS + 1):
         if (folder / "out" / str(i)).read_text() != f"{i}\n":
-            raise BenchFailed(f"the output of task {i} is not what it should be")
+            raise BenchFailed(f"{label}'s output of task {i} is not what it should be")
 
 
 def dispatch_out(bench):
@@ -62,7 +85,7 @@ def dispatch_out(bench):
                 ("ebb", [bench.ebb, "map", f"-j{SLOTS}", "--state", "S", "--out", "out/{}", "--",
                          "/bin/echo"]),
                 ("floor", [floor, "out", OUT_TASKS, SLOTS, "out", "/bin/echo"])):
-            check_outputs(bench.run(label, command, items))
+            check_outputs(label, bench.run(label, command, items))
     for label in ("ebb", "floor"):
         show(bench, label, OUT_TASKS)
     rate = {label: rates(bench, label, OUT_TASKS) for label in ("ebb", "floor")}

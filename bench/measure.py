@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import select
 import shutil
 import statistics
 import subprocess
@@ -61,6 +62,22 @@ def own_s():
 
 # ---- programs ----
 
+@contextlib.contextmanager
+def pidfd(pid):
+    fd = os.pidfd_open(pid)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def ends_within(fd, seconds):
+    """Whether the process of a pidfd has ended, at the latest after so many seconds."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 @dataclass
 class Sample:
     """One run of one program."""
@@ -89,15 +106,20 @@ class Program:
 
     def __exit__(self, *_):
         if self.code is None:
-            self.child.kill()
-            self.wait()
+            self.kill()
         self.errors.close()
+
+    def kill(self):
+        self.child.kill()
+        return self.wait()
 
     def since_s(self):
         return (time.monotonic_ns() - self.began_ns) / 1e9
 
     def wait(self):
         """The sample of a program that ends by itself or was told to."""
+        if not self.ends_within(LIMIT_S):
+            self.fail(f"did not end in {LIMIT_S} s")
         _, status, used = os.wait4(self.pid, 0)
         wall = self.since_s()
         self.code = self.child.returncode = os.waitstatus_to_exitcode(status)
@@ -105,15 +127,18 @@ class Program:
         others = busy_s() - self.busy - cpu - (own_s() - self.own)
         return Sample(wall, cpu, max(0.0, others / wall))
 
-    def ended(self):
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    def ends_within(self, seconds):
+        """Whether it has ended, at the latest after so many seconds; it is not waited for."""
+        with pidfd(self.pid) as fd:
+            return ends_within(fd, seconds)
 
     def last_words(self):
         self.errors.seek(0)
         return self.errors.read().decode(errors="replace").strip()[-2000:]
 
     def fail(self, what):
-        raise BenchFailed(f"{' '.join(self.command)[:300]}\n{what}; its last words:\n{self.last_words()}")
+        line = " ".join(self.command)[:300]
+        raise BenchFailed(f"{line}\n{what}; its last words:\n{self.last_words()}")
 
     def until(self, what, ready, every_s=POLL_S):
         """Waits until ready() is true of the running program; its value and when."""
@@ -121,7 +146,7 @@ class Program:
             value, when = ready(), self.since_s()
             if value:
                 return value, when
-            if self.ended():
+            if self.ends_within(0):
                 self.fail(f"ended before {what}")
             if when > LIMIT_S:
                 self.fail(f"not {what} after {LIMIT_S} s")
@@ -139,6 +164,19 @@ def high_water_mib(pid):
 def children(pid):
     """Of a process with one thread that starts programs, its main one."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def status(ebb, folder):
+    """What `ebb status --json` says of the only run, or None before there is one."""
+    done = subprocess.run([ebb, "status", "--json", "--state", "S"], cwd=folder,
+                          stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode != 0:
+        return None
+    try:
+        runs = json.loads(done.stdout)["runs"]
+    except ValueError as error:
+        raise BenchFailed(f"{ebb} status --json: {error}") from None
+    return runs[0] if runs else None
 
 
 # ---- one benchmark ----

@@ -1,16 +1,13 @@
 """A list of 10^6 items: how soon work begins, in how much memory, how soon it goes
 on after a kill, and how long it takes to ask how far it is."""
 import contextlib
-import json
-import os
-import select
 import shutil
 import signal
 import subprocess
-import time
 from statistics import median
 
-from measure import LIMIT_S, POLL_S, BenchFailed, Program, children, high_water_mib
+from measure import (LIMIT_S, BenchFailed, Program, children, ends_within, high_water_mib, pidfd,
+                     status)
 
 ITEMS = 1_000_000
 LEFT = 1_000            # of them, when ebb is killed
@@ -62,47 +59,25 @@ class Stamped:
         return (first_ns - self.program.began_ns) / 1e9
 
 
-def wait_for_end(pidfd, seconds):
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
 def stop(program):
     """TERM, then KILL if that does not end it."""
-    fd = os.pidfd_open(program.pid)
     program.child.send_signal(signal.SIGTERM)
-    if not wait_for_end(fd, STOP_S):
-        program.child.kill()
-    os.close(fd)
-    program.wait()
+    if program.ends_within(STOP_S):
+        program.wait()
+    else:
+        program.kill()
 
 
-def kill_now(program):
-    """kill -9 of ebb's worker. Back when its guardian, which ends the tasks, has gone too."""
-    guardians = [os.pidfd_open(pid) for pid in children(program.pid)]
-    kill_peer(program)
-    for fd in guardians:
-        if not wait_for_end(fd, LIMIT_S):
+def kill_ebb(program):
+    """kill -9 of the worker. Back when its guardian, which ends the tasks, has gone too."""
+    with contextlib.ExitStack() as stack:
+        guardians = [stack.enter_context(pidfd(pid)) for pid in children(program.pid)]
+        program.kill()
+        if not all(ends_within(fd, LIMIT_S) for fd in guardians):
             raise BenchFailed("the guardian did not end after its worker was killed")
-        os.close(fd)
-
-
-def kill_peer(program):
-    """xargs and parallel leave their tasks alone, which end by themselves."""
-    program.child.kill()
-    program.wait()
 
 
 # ---- asking ebb ----
-
-def status(ebb, folder):
-    """What `ebb status --json` says of the only run, or None before there is one."""
-    done = subprocess.run([ebb, "status", "--json", "--state", "S"], cwd=folder,
-                          stdin=subprocess.DEVNULL, capture_output=True)
-    runs = json.loads(done.stdout)["runs"] if done.returncode == 0 else []
-    return runs[0] if runs else None
-
 
 def wait_for_plan(program, ebb, folder):
     """Seconds from the start until the whole list is planned."""
@@ -163,7 +138,7 @@ def measure_peer(bench, label, command):
         sample = {"first_task_s": stamped.first_task_s()}
         program.until("it was watched", lambda: program.since_s() > PEER_WATCHED_S)
         sample["peak_mib"] = high_water_mib(program.pid)
-        kill_peer(program)
+        program.kill()
     bench.samples[label].append(sample)
 
 
@@ -208,7 +183,7 @@ class Killed:
         self.bench.say("planning 10^6 items, then kill -9")
         with self.stamped() as stamped:
             wait_for_plan(stamped.program, self.bench.ebb, self.folder)
-            kill_now(stamped.program)
+            kill_ebb(stamped.program)
 
     def prefill(self, done):
         self.bench.say(f"marking {done} of them done through the ledger")
@@ -222,7 +197,7 @@ class Killed:
         self.bench.say(f"the same line does {REAL_TASKS} more, then kill -9")
         with self.stamped() as stamped:
             stamped.program.until("enough was done", lambda: self.published() >= ITEMS - LEFT, 0.02)
-            kill_now(stamped.program)
+            kill_ebb(stamped.program)
         done = self.published()
         if not ITEMS - LEFT <= done < ITEMS:
             raise BenchFailed(f"{done} tasks are done after the kill")
@@ -236,7 +211,7 @@ class Killed:
         shutil.copytree(self.kept, self.state)
         with self.stamped() as stamped:
             sample = {"first_task_s": stamped.first_task_s()}
-            kill_now(stamped.program)
+            kill_ebb(stamped.program)
         sample["done_after"] = self.published()
         self.bench.samples["ebb"].append(sample)
 
@@ -252,7 +227,7 @@ def resume_parallel(bench, stamp):
     line = parallel_line(stamp, bench.items(total), "--resume", "--joblog", "joblog")
     with Stamped(bench, "parallel", line, folder) as stamped:
         seconds = stamped.first_task_s()
-        kill_peer(stamped.program)
+        stamped.program.kill()
     bench.samples["parallel"].append({"first_task_s": seconds, "joblog_entries": total - LEFT})
     return seconds
 
