@@ -1,0 +1,94 @@
+/* Accepted output of workers that are dead: taken over, and published. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/loop.h"
+
+enum { RECOVER_MAX = 256 }; /* a page */
+
+struct recover_op {
+	struct op op;
+	struct work *w;
+	struct ledger_shard shards[RECOVER_MAX];
+	size_t n;
+};
+
+static enum status exec_recover(struct ledger *l, struct op *op, struct error *e)
+{
+	struct recover_op *o = (struct recover_op *)op;
+
+	/* What an earlier try of the group left. */
+	while (o->n > 0)
+		ledger_shard_free(&o->shards[--o->n]);
+	return ledger_take_accepted(l, o->w->stage, o->w->me.id, RECOVER_MAX, o->shards, &o->n, e);
+}
+
+/* An accepted row as an attempt that has only to be published. */
+static void recover_one(struct work *w, struct ledger_shard *s)
+{
+	struct ledger_file *files = NULL;
+	struct attempt *a;
+	struct error e;
+	size_t n = 0;
+	enum status st = s->files == NULL ? error_set(&e, ST_CORRUPT, "accepted without files")
+	    : ledger_files_parse(s->files, &files, &n, &e);
+
+	if (st != ST_OK || n != 1 || (a = attempt_create(w, s)) == NULL) {
+		loop_fatal(w, st == ST_OK ? ST_CORRUPT : st, &e);
+		ledger_files_free(files, n);
+		ledger_shard_free(s);
+		return;
+	}
+	a->recovered = true;
+	a->file = files[0];
+	a->n_files = 1;
+	a->rec.epoch = a->shard.s.epoch;
+	a->rec.worker = w->me.id;
+	a->rec.exit_code = -1;
+	free(files); /* its strings are the attempt's now */
+	publisher_give(w->publisher, a);
+}
+
+static bool is_ours(const struct work *w, int64_t row)
+{
+	const struct attempt *a;
+
+	for (a = w->all; a != NULL; a = a->all_next) {
+		if (a->shard.row == row)
+			return true;
+	}
+	return false;
+}
+
+static void done_recover(struct op *op)
+{
+	struct recover_op *o = (struct recover_op *)op;
+	struct work *w = o->w;
+	size_t i;
+
+	w->recovering = false;
+	w->recover_again = o->n == RECOVER_MAX;
+	if (op->status != ST_OK)
+		loop_fatal(w, op->status, &op->error);
+	for (i = 0; op->status == ST_OK && i < o->n; i++) {
+		if (is_ours(w, o->shards[i].row))
+			ledger_shard_free(&o->shards[i]);
+		else
+			recover_one(w, &o->shards[i]);
+	}
+	free(o);
+}
+
+void loop_recover(struct work *w)
+{
+	struct recover_op *o = w->recovering ? NULL : mem_zero(sizeof(*o));
+
+	if (o == NULL)
+		return;
+	w->recovering = true;
+	o->op.exec = exec_recover;
+	o->op.done = done_recover;
+	o->op.urgent = true;
+	o->w = w;
+	committer_submit(w->committer, &o->op);
+}
