@@ -135,7 +135,9 @@ static enum status foreign_folder(struct file_store *fs, struct buf *dir, struct
 	enum status st;
 
 	buf_printf(dir, "/.ebb-private.%s", fs->mark);
-	st = dir->data == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : buf_check(dir, e);
+	if (dir->data == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = buf_check(dir, e);
 	if (st == ST_OK && access(dir->data, F_OK) == 0)
 		return ST_OK;
 	if (st == ST_OK)
@@ -143,9 +145,10 @@ static enum status foreign_folder(struct file_store *fs, struct buf *dir, struct
 	if (st != ST_OK)
 		return st;
 	real = realpath(dir->data, NULL);
-	buf_printf(&link, "%s/at.%s", fs->private_dir, real == NULL ? "" : mark_of(real).text);
-	st = real == NULL ? error_os(e, errno, "cannot resolve %s", dir->data)
-	    : buf_check(&link, e);
+	if (real == NULL)
+		return error_os(e, errno, "cannot resolve %s", dir->data);
+	buf_printf(&link, "%s/at.%s", fs->private_dir, mark_of(real).text);
+	st = buf_check(&link, e);
 	if (st == ST_OK && symlink(real, link.data) == -1 && errno != EEXIST)
 		st = error_os(e, errno, "cannot make the link %s", link.data);
 	free(real);
