@@ -219,7 +219,6 @@ static enum status make_spec(const struct map_values *v, const struct map_words 
 	enum status st;
 	size_t i;
 
-	memset(s, 0, sizeof(*s));
 	s->retry = retry_policy_default();
 	s->retry.limit[CAUSE_FAILED] = (int)v->retries;
 	s->retry.limit[CAUSE_TIMED_OUT] = (int)v->retries;
@@ -241,10 +240,28 @@ static enum status make_spec(const struct map_values *v, const struct map_words 
 	if (s->command[0][0] == '\0')
 		return error_set(e, ST_CONFIG, "the command is empty");
 	spec_detect_shell(s);
-	st = copy_text(v->out, &s->out, e);
+	s->output = v->out == NULL ? SPEC_OUT_STDOUT : SPEC_OUT_NAME;
+	st = copy_text("map", &s->name, e);
+	if (st == ST_OK)
+		st = copy_text(v->out, &s->out, e);
 	if (st == ST_OK)
 		st = copy_text(v->out_root, &s->out_root, e);
 	return st == ST_OK ? parse_shard(v, s, e) : st;
+}
+
+/* A pipeline of one stage and without a name. */
+static enum status make_pipeline(const struct map_values *v, const struct map_words *w,
+    struct pipeline *p, struct error *e)
+{
+	enum status st = copy_text("", &p->name, e);
+
+	if (st != ST_OK)
+		return st;
+	p->stage = mem_zero(sizeof(*p->stage));
+	if (p->stage == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	p->n_stages = 1;
+	return make_spec(v, w, &p->stage[0], e);
 }
 
 /* Before any state is touched: a list that cannot be read does no harm. */
@@ -295,7 +312,7 @@ static int map_main(int argc, char **argv)
 	    .state_max = (int64_t)10 << 30};
 	struct map_words w = {0};
 	struct drive d = {0};
-	struct spec spec = {0};
+	struct pipeline pipeline = {0};
 	struct error e;
 	bool help;
 	int code;
@@ -309,14 +326,14 @@ static int map_main(int argc, char **argv)
 		goto out;
 	}
 	if (st == ST_OK)
-		st = make_spec(&v, &w, &spec, &e);
+		st = make_pipeline(&v, &w, &pipeline, &e);
 	if (st == ST_OK)
-		st = worker_check_spec(&spec, &e);
+		st = worker_check_spec(&pipeline.stage[0], &e);
 	if (st == ST_OK)
 		st = make_drive(&v, &w, &d, &e);
-	d.spec = &spec;
+	d.pipeline = &pipeline;
 	if (st == ST_OK && v.dry_run)
-		st = dryrun_print(&spec, &d.input, &e);
+		st = dryrun_print(&pipeline.stage[0], &d.input, &e);
 	if (st != ST_OK) {
 		code = common_fail(st, &e);
 	} else if (v.dry_run) {
@@ -327,7 +344,7 @@ static int map_main(int argc, char **argv)
 	}
 out:
 	list_close(d.input.list);
-	spec_free(&spec);
+	pipeline_free(&pipeline);
 	map_words_free(&w);
 	free(v.arg_files.list);
 	return code;

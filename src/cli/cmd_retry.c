@@ -28,7 +28,7 @@ static int retry_main(int argc, char **argv)
 {
 	struct retry_values v = {0};
 	struct common_view view;
-	struct spec spec = {0};
+	struct pipeline pipeline = {0};
 	struct drive d = {.if_running = "fail", .lease_ms = 30000, .grace_ms = 30000,
 	    .state_max_bytes = (int64_t)10 << 30, .show_stderr = true};
 	struct error e;
@@ -43,7 +43,7 @@ static int retry_main(int argc, char **argv)
 	if (st != ST_OK)
 		return common_fail(st, &e);
 	failed = ledger_stage_failed(&view.stage);
-	st = spec_decode(view.run.spec, &spec, &e);
+	st = pipeline_decode(view.run.spec, &pipeline, &e);
 	if (st == ST_OK)
 		st = common_grace(-1, &d.grace_ms, &e);
 	if (st == ST_OK && failed == 0)
@@ -54,14 +54,14 @@ static int retry_main(int argc, char **argv)
 	common_view_close(&view);
 	if (st == ST_OK && failed > 0) {
 		d.state = v.state;
-		d.spec = &spec;
+		d.pipeline = &pipeline;
 		d.slots = v.jobs > 0 ? (int)v.jobs : cpus_available();
 		d.quiet = v.quiet;
 		code = drive_run(&d);
 	} else {
 		code = st == ST_OK ? EXIT_DONE : common_fail(st, &e);
 	}
-	spec_free(&spec);
+	pipeline_free(&pipeline);
 	return code;
 }
 

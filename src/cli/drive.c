@@ -24,7 +24,7 @@ struct driving {
 	struct ledger *ledger;
 	struct worker_body *body;
 	struct ledger_run run;
-	uint8_t key[SPEC_KEY_SIZE];
+	uint8_t key[PIPELINE_KEY_SIZE];
 	uint8_t fingerprint[HASH_SIZE];
 	char lock[64];
 	char holders[128];   /* " (pid 12)", for messages */
@@ -181,7 +181,7 @@ static enum status retire_manifest(struct driving *g, struct error *e)
 
 static enum status next_generation(struct driving *g, const char *spec_json, struct error *e)
 {
-	struct retry_policy policy = g->d->spec->retry;
+	struct retry_policy policy = g->d->pipeline->stage[0].retry;
 	int64_t lost;
 	enum status st = sweep_workers(g->state, g->ledger, g->run.id, 0, &policy, &lost, e);
 
@@ -203,8 +203,8 @@ static enum status find_run(struct driving *g, struct error *e)
 	enum status st;
 
 	ledger_run_free(&g->run);
-	spec_title(g->d->spec, &title);
-	st = spec_encode(g->d->spec, &json, e);
+	pipeline_title(g->d->pipeline, &title);
+	st = pipeline_encode(g->d->pipeline, &json, e);
 	if (st == ST_OK)
 		st = buf_check(&title, e);
 	if (st != ST_OK)
@@ -235,9 +235,9 @@ static enum status take_run(struct driving *g, struct error *e)
 	enum status st = state_open(common_state_dir(g->d->state), true, &g->state, e);
 
 	if (st == ST_OK)
-		st = fingerprint_of(g->d->spec, g->fingerprint, e);
+		st = fingerprint_of(&g->d->pipeline->stage[0], g->fingerprint, e);
 	if (st == ST_OK)
-		st = spec_key(g->d->spec, state_place(g->state), g->key, e);
+		st = pipeline_key(g->d->pipeline, state_place(g->state), g->key, e);
 	if (st != ST_OK)
 		return st;
 	buf_str(&name, "run-");
@@ -261,7 +261,7 @@ static int work(struct driving *g, struct error *e)
 	const struct drive *d = g->d;
 	struct worker_options wo = {
 		.state = g->state, .run_key_lock = g->lock, .run_lock_fd = g->lock_fd,
-		.spec = d->spec, .run = g->run, .input = d->input, .slots = d->slots,
+		.spec = &d->pipeline->stage[0], .run = g->run, .input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
 		.log_cap_bytes = LOG_CAP,

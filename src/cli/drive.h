@@ -3,12 +3,12 @@
 #ifndef EBB_CLI_DRIVE_H
 #define EBB_CLI_DRIVE_H
 
-#include "model/spec.h"
+#include "model/pipeline.h"
 #include "worker/worker.h"
 
 struct drive {
 	const char *state;        /* option, or NULL */
-	const struct spec *spec;
+	const struct pipeline *pipeline;
 	struct worker_input input;/* fingerprint and carry_from are filled here */
 	const char *if_running;   /* "fail", "wait", "join", "skip" */
 	bool fresh;
