@@ -179,7 +179,8 @@ static enum status retire_manifest(struct driving *g, struct error *e)
 	return st;
 }
 
-static enum status next_generation(struct driving *g, const char *spec_json, struct error *e)
+static enum status next_generation(struct driving *g, const struct ledger_run_def *def,
+    struct error *e)
 {
 	struct retry_policy policy = g->d->pipeline->stage[0].retry;
 	int64_t lost;
@@ -192,12 +193,27 @@ static enum status next_generation(struct driving *g, const char *spec_json, str
 	if (st != ST_OK)
 		return st;
 	g->fresh_generation = true;
-	return ledger_run_renew(g->ledger, &g->run, spec_json, e);
+	return ledger_run_renew(g->ledger, &g->run, def, e);
+}
+
+/* The stage of the generation before, for items that are done already. */
+static enum status find_carry(struct driving *g, struct error *e)
+{
+	struct ledger_stage older;
+	size_t n = 0;
+	enum status st = g->run.generation == 1 ? ST_OK : ledger_run_stages(g->ledger, g->run.id,
+	    g->run.generation - 1, &older, 1, &n, e);
+
+	if (st == ST_OK && n == 1)
+		g->carry_from = older.id;
+	return st;
 }
 
 /* Finds the run's row, or makes one, or begins its next generation. */
 static enum status find_run(struct driving *g, struct error *e)
 {
+	static const char *const stages[] = {"map"};
+	struct ledger_run_def def = {.stages = stages, .n_stages = 1};
 	struct buf json = {0};
 	struct buf title = {0};
 	enum status st;
@@ -209,19 +225,21 @@ static enum status find_run(struct driving *g, struct error *e)
 		st = buf_check(&title, e);
 	if (st != ST_OK)
 		goto out;
+	def.title = title.data;
+	def.spec = json.data;
 	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
 	if (st == ST_NOT_FOUND && !g->d->input.plan) {
 		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
 	} else if (st == ST_NOT_FOUND) {
-		st = ledger_run_create(g->ledger, g->key, title.data, json.data, &g->run, e);
+		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
-			st = next_generation(g, json.data, e);
+			st = next_generation(g, &def, e);
 		else
 			st = ledger_retry(g->ledger, g->run.stage, 0, &g->retried, e);
 		/* A list that was killed while it was read takes over the rest. */
-		if (g->d->skip_done)
-			g->carry_from = g->run.previous;
+		if (st == ST_OK && g->d->skip_done)
+			st = find_carry(g, e);
 	}
 out:
 	buf_free(&json);

@@ -56,9 +56,9 @@ struct ledger_backend {
 	enum status (*run_list)(struct ledger *l, struct ledger_run **out, size_t *n,
 	    struct error *e);
 	enum status (*run_create)(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
-	    const char *title, const char *spec, struct ledger_run *out, struct error *e);
-	enum status (*run_renew)(struct ledger *l, struct ledger_run *run, const char *spec,
-	    struct error *e);
+	    const struct ledger_run_def *def, struct ledger_run *out, struct error *e);
+	enum status (*run_renew)(struct ledger *l, struct ledger_run *run,
+	    const struct ledger_run_def *def, struct error *e);
 	enum status (*run_set_state)(struct ledger *l, int64_t run, enum run_state state,
 	    struct error *e);
 	enum status (*generation_prune)(struct ledger *l, int64_t run, int max_rows, bool *more,
@@ -66,7 +66,10 @@ struct ledger_backend {
 	enum status (*run_remove)(struct ledger *l, int64_t run, struct error *e);
 	enum status (*stage_get)(struct ledger *l, int64_t stage, struct ledger_stage *out,
 	    struct error *e);
-	enum status (*stage_seal)(struct ledger *l, int64_t stage, struct error *e);
+	enum status (*run_stages)(struct ledger *l, int64_t run, int generation,
+	    struct ledger_stage *out, size_t max, size_t *n, struct error *e);
+	enum status (*stage_seal)(struct ledger *l, int64_t stage, int64_t allow_failed,
+	    struct error *e);
 
 	enum status (*plan_items)(struct ledger *l, int64_t stage, int64_t first,
 	    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,

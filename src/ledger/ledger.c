@@ -156,20 +156,22 @@ enum status ledger_run_list(struct ledger *l, struct ledger_run **out, size_t *n
 }
 
 enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
-    const char *title, const char *spec, struct ledger_run *out, struct error *e)
+    const struct ledger_run_def *def, struct ledger_run *out, struct error *e)
 {
 	enum status st = must_write(l, e);
 
+	assert(def->n_stages > 0);
 	memset(out, 0, sizeof(*out));
-	return st == ST_OK ? l->backend->run_create(l, key, title, spec, out, e) : st;
+	return st == ST_OK ? l->backend->run_create(l, key, def, out, e) : st;
 }
 
-enum status ledger_run_renew(struct ledger *l, struct ledger_run *run, const char *spec,
-    struct error *e)
+enum status ledger_run_renew(struct ledger *l, struct ledger_run *run,
+    const struct ledger_run_def *def, struct error *e)
 {
 	enum status st = must_write(l, e);
 
-	return st == ST_OK ? l->backend->run_renew(l, run, spec, e) : st;
+	assert(def->n_stages > 0);
+	return st == ST_OK ? l->backend->run_renew(l, run, def, e) : st;
 }
 
 enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state state,
@@ -214,11 +216,19 @@ enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stag
 	return l->backend->stage_get(l, stage, out, e);
 }
 
-enum status ledger_stage_seal(struct ledger *l, int64_t stage, struct error *e)
+enum status ledger_run_stages(struct ledger *l, int64_t run, int generation,
+    struct ledger_stage *out, size_t max, size_t *n, struct error *e)
+{
+	*n = 0;
+	return l->backend->run_stages(l, run, generation, out, max, n, e);
+}
+
+enum status ledger_stage_seal(struct ledger *l, int64_t stage, int64_t allow_failed,
+    struct error *e)
 {
 	enum status st = must_write(l, e);
 
-	return st == ST_OK ? l->backend->stage_seal(l, stage, e) : st;
+	return st == ST_OK ? l->backend->stage_seal(l, stage, allow_failed, e) : st;
 }
 
 /* ---- planning ---- */

@@ -33,7 +33,7 @@ enum {
 	LEDGER_ID_SIZE = 16,
 	LEDGER_ITEM_MAX = 1 << 20,
 	LEDGER_NAME_MAX = 64,
-	LEDGER_FORMAT = 1, /* of what is stored; see docs/formats.md */
+	LEDGER_FORMAT = 2, /* of what is stored; see docs/formats.md */
 };
 
 struct ledger;
@@ -82,12 +82,11 @@ struct ledger_run {
 	uint8_t key[LEDGER_ID_SIZE];
 	int generation;             /* 1 at first */
 	enum run_state state;
-	int64_t stage;              /* id of its newest generation's stage */
-	int64_t previous;           /* stage of the generation before; 0: none */
+	int64_t stage;              /* id of its newest generation's first stage */
 	int64_t created_wall_ms;
 	int64_t changed_wall_ms;    /* last change of state or generation */
 	char *title;                /* one line for people */
-	char *spec;                 /* JSON of the stage: model/spec.h */
+	char *spec;                 /* JSON of its pipeline: model/pipeline.h */
 };
 
 void ledger_run_free(struct ledger_run *r); /* what it owns, not r itself */
@@ -102,18 +101,28 @@ enum status ledger_run_list(struct ledger *l, struct ledger_run **out, size_t *n
     struct error *e) MUST_USE;
 void ledger_run_list_free(struct ledger_run *list, size_t n);
 
-/* A run with its first generation and an empty stage; named "r<number>" with
+/* What is given when a run or a generation is made: its text and its stages, by
+ * name, in an order in which each comes after those that it reads from. */
+struct ledger_run_def {
+	const char *title;
+	const char *spec;
+	const char *const *stages; /* each at most LEDGER_NAME_MAX - 1 bytes */
+	size_t n_stages;           /* at least 1 */
+};
+
+/* A run with its first generation and empty stages; named "r<number>" with
  * a number never used before in this ledger. ST_EXISTS if the key is taken. */
 enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
-    const char *title, const char *spec, struct ledger_run *out, struct error *e) MUST_USE;
-/* The next generation: run active again, a new empty stage, spec replaced.
+    const struct ledger_run_def *def, struct ledger_run *out, struct error *e) MUST_USE;
+/* The next generation: run active again, new empty stages, spec replaced (the
+ * title stays).
  * What the older one left accepted but unpublished must have been published
  * or ended before (ST_BUSY otherwise); what it left leased becomes void. Rows of
  * older generations stay until ledger_generation_prune; from now on planning
  * into them and claiming from them is ST_FENCED. ST_FENCED also when
  * run->generation is not the newest any more: somebody else has renewed it. */
-enum status ledger_run_renew(struct ledger *l, struct ledger_run *run, const char *spec,
-    struct error *e) MUST_USE;
+enum status ledger_run_renew(struct ledger *l, struct ledger_run *run,
+    const struct ledger_run_def *def, struct error *e) MUST_USE;
 enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state state,
     struct error *e) MUST_USE;
 /* Removes shards and attempts of generations before the newest, at most
@@ -129,6 +138,8 @@ struct ledger_stage {
 	int64_t id;
 	int64_t run;
 	int generation;
+	int number;                   /* in the run's generation, from 0 */
+	char name[LEDGER_NAME_MAX];
 	bool plan_complete;
 	bool sealed;
 	int64_t planned;              /* shards in the list so far; the total once complete */
@@ -147,9 +158,16 @@ int64_t ledger_stage_failed(const struct ledger_stage *s);
 
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e) MUST_USE;
-/* Once, when the plan is complete and every shard published: ST_BUSY if not.
- * Sealing a sealed stage is fine. The manifest is durable before this. */
-enum status ledger_stage_seal(struct ledger *l, int64_t stage, struct error *e) MUST_USE;
+/* The stages of one generation of a run (0: the newest) by their numbers, at
+ * most max. */
+enum status ledger_run_stages(struct ledger *l, int64_t run, int generation,
+    struct ledger_stage *out, size_t max, size_t *n, struct error *e) MUST_USE;
+/* Once, when the plan is complete and every shard published, but for at most
+ * `allow_failed` that have failed or were set aside: ST_BUSY if not. Sealing a
+ * sealed stage is fine. The manifest is durable before this. With the run's last
+ * stage sealed, the run is finished. */
+enum status ledger_stage_seal(struct ledger *l, int64_t stage, int64_t allow_failed,
+    struct error *e) MUST_USE;
 
 /* ---- planning ----
  * A list is planned in order, in chunks of LEDGER_CHUNK items (the last one

@@ -293,6 +293,7 @@ const struct ledger_backend ledger_sqlite = {
 	.generation_prune = sqlite_generation_prune,
 	.run_remove = sqlite_run_remove,
 	.stage_get = sqlite_stage_get,
+	.run_stages = sqlite_run_stages,
 	.stage_seal = sqlite_stage_seal,
 	.plan_items = sqlite_plan_items,
 	.plan_chunk_get = sqlite_plan_chunk_get,

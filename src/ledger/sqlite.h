@@ -248,7 +248,7 @@ enum status attempt_put(struct sqlite_ledger *l, const struct row *r,
 struct stage_info {
 	int64_t id;
 	int64_t run;
-	int64_t newest; /* the run's newest stage */
+	int newest;     /* the run's newest generation */
 	int generation;
 	bool plan_complete;
 	bool sealed;
@@ -259,7 +259,7 @@ struct stage_info {
 /* ST_NOT_FOUND when there is none. Counts what the open group has done. */
 enum status stage_info_get(struct sqlite_ledger *l, int64_t stage, struct stage_info *out,
     struct error *e) MUST_USE;
-/* ST_FENCED when it is sealed or not its run's newest. */
+/* ST_FENCED when it is sealed or not of its run's newest generation. */
 enum status stage_must_be_open(const struct stage_info *s, struct error *e) MUST_USE;
 
 /* ---- sqlite_output.c ---- */
@@ -289,9 +289,9 @@ enum status sqlite_run_by_name(struct ledger *l, const char *name, struct ledger
 enum status sqlite_run_list(struct ledger *l, struct ledger_run **out, size_t *n,
     struct error *e);
 enum status sqlite_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
-    const char *title, const char *spec, struct ledger_run *out, struct error *e);
-enum status sqlite_run_renew(struct ledger *l, struct ledger_run *run, const char *spec,
-    struct error *e);
+    const struct ledger_run_def *def, struct ledger_run *out, struct error *e) MUST_USE;
+enum status sqlite_run_renew(struct ledger *l, struct ledger_run *run,
+    const struct ledger_run_def *def, struct error *e) MUST_USE;
 enum status sqlite_run_set_state(struct ledger *l, int64_t run, enum run_state state,
     struct error *e);
 enum status sqlite_generation_prune(struct ledger *l, int64_t run, int max_rows, bool *more,
@@ -299,7 +299,10 @@ enum status sqlite_generation_prune(struct ledger *l, int64_t run, int max_rows,
 enum status sqlite_run_remove(struct ledger *l, int64_t run, struct error *e);
 enum status sqlite_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e);
-enum status sqlite_stage_seal(struct ledger *l, int64_t stage, struct error *e);
+enum status sqlite_run_stages(struct ledger *l, int64_t run, int generation,
+    struct ledger_stage *out, size_t max, size_t *n, struct error *e) MUST_USE;
+enum status sqlite_stage_seal(struct ledger *l, int64_t stage, int64_t allow_failed,
+    struct error *e) MUST_USE;
 
 enum status sqlite_plan_items(struct ledger *l, int64_t stage, int64_t first,
     const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,

@@ -57,8 +57,9 @@ static const char *const checks[] = {
 
 	"SELECT 'shard in row ' || row || ': another shard has its output name' FROM shard "
 	"JOIN output ON output.name = shard.final WHERE shard.ordinal >= 0 "
-	"AND output.shard <> shard.row AND shard.stage = (SELECT run.stage FROM stage "
-	"JOIN run ON run.id = stage.run WHERE stage.id = shard.stage) LIMIT 10",
+	"AND output.shard <> shard.row AND EXISTS (SELECT 1 FROM stage "
+	"JOIN run ON run.id = stage.run WHERE stage.id = shard.stage "
+	"AND stage.generation = run.generation) LIMIT 10",
 };
 
 static enum status check(struct sqlite_ledger *l, const char *sql, struct buf *problem,

@@ -9,7 +9,7 @@
 struct owner {
 	bool found;
 	int64_t run;
-	int64_t stage;
+	int generation;
 	int64_t shard;
 	bool planned;
 	bool published;
@@ -21,12 +21,13 @@ static enum status owner_get(struct sqlite_ledger *l, const char *name, size_t l
 	struct q q;
 
 	memset(o, 0, sizeof(*o));
-	q_open(&q, l, "SELECT run, stage, shard, planned, published FROM output WHERE name = ?");
+	q_open(&q, l, "SELECT run, (SELECT generation FROM stage WHERE stage.id = output.stage), "
+	    "shard, planned, published FROM output WHERE name = ?");
 	q_blob(&q, name, len);
 	o->found = q_row(&q);
 	if (o->found) {
 		o->run = col_int(&q, 0);
-		o->stage = col_int(&q, 1);
+		o->generation = col_small(&q, 1);
 		o->shard = col_int(&q, 2);
 		o->planned = col_int(&q, 3) != 0;
 		o->published = col_int(&q, 4) != 0;
@@ -93,8 +94,8 @@ static enum status may_take(struct sqlite_ledger *l, const struct stage_info *s,
 
 	if (!o->planned && (!o->published || o->run == s->run))
 		return ST_OK;
-	if (o->run == s->run && o->stage != s->id)
-		return ST_OK; /* an older generation */
+	if (o->run == s->run && o->generation < s->generation)
+		return ST_OK;
 	st = owner_item(l, o->shard, &ordinal, &shown[0], e);
 	if (st == ST_OK && o->run == s->run && ordinal < 0)
 		goto out; /* unseen: it may have left the list */
@@ -211,6 +212,11 @@ enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger
 
 /* ---- for the callers of the ledger ---- */
 
+/* An output of its run's newest generation. */
+#define IS_NEWEST \
+	"(SELECT stage.generation = run.generation FROM stage JOIN run ON run.id = stage.run " \
+	"WHERE stage.id = output.stage)"
+
 enum status sqlite_output_get(struct ledger *base, const char *final, size_t len,
     struct ledger_output *out, struct error *e)
 {
@@ -218,8 +224,8 @@ enum status sqlite_output_get(struct ledger *base, const char *final, size_t len
 	enum status st = ST_OK;
 	bool found;
 
-	q_open(&q, sq(base), "SELECT planned AND stage = (SELECT stage FROM run "
-	    "WHERE id = output.run), published, size, hash FROM output WHERE name = ?");
+	q_open(&q, sq(base), "SELECT planned AND " IS_NEWEST ", published, size, hash "
+	    "FROM output WHERE name = ?");
 	q_blob(&q, final, len);
 	found = q_row(&q);
 	if (found) {
@@ -248,7 +254,7 @@ static enum status left_from(struct q *q, struct ledger_left *out, struct error 
 
 #define IS_LEFT \
 	"run = ? AND published = 1 AND (planned = 0 OR " \
-	"stage <> (SELECT stage FROM run WHERE id = output.run))"
+	"NOT " IS_NEWEST ")"
 
 enum status sqlite_outputs_left(struct ledger *base, int64_t run, size_t max,
     struct ledger_left *out, size_t *n, struct error *e)

@@ -16,8 +16,7 @@ static int64_t wall_ms(void)
 /* ---- reading runs ---- */
 
 #define RUN_COLUMNS \
-	"id, name, key, generation, state, stage, created_wall_ms, changed_wall_ms, title, spec, " \
-	"coalesce((SELECT max(s.id) FROM stage AS s WHERE s.run = run.id AND s.id < run.stage), 0)"
+	"id, name, key, generation, state, stage, created_wall_ms, changed_wall_ms, title, spec"
 
 static enum status run_from(struct q *q, struct ledger_run *out, struct error *e)
 {
@@ -33,7 +32,6 @@ static enum status run_from(struct q *q, struct ledger_run *out, struct error *e
 	out->generation = col_small(q, 3);
 	out->state = (enum run_state)state;
 	out->stage = col_int(q, 5);
-	out->previous = col_int(q, 10);
 	out->created_wall_ms = col_int(q, 6);
 	out->changed_wall_ms = col_int(q, 7);
 	st = col_fixed(q, 2, out->key, LEDGER_ID_SIZE, e);
@@ -125,17 +123,26 @@ enum status sqlite_run_list(struct ledger *base, struct ledger_run **out, size_t
 
 /* ---- making and changing runs ---- */
 
-static enum status new_stage(struct sqlite_ledger *l, int64_t run, int generation,
-    int64_t *stage, struct error *e)
+/* *first is the id of the first one. */
+static enum status new_stages(struct sqlite_ledger *l, int64_t run, int generation,
+    const struct ledger_run_def *def, int64_t *first, struct error *e)
 {
-	struct q q;
-	enum status st;
+	enum status st = ST_OK;
+	size_t i;
 
-	q_open(&q, l, "INSERT INTO stage(run, generation) VALUES (?, ?)");
-	q_int(&q, run);
-	q_int(&q, generation);
-	st = q_run(&q, e);
-	*stage = sqlite3_last_insert_rowid(l->db);
+	for (i = 0; st == ST_OK && i < def->n_stages; i++) {
+		struct q q;
+
+		q_open(&q, l, "INSERT INTO stage(run, generation, number, name) "
+		    "VALUES (?, ?, ?, ?)");
+		q_int(&q, run);
+		q_int(&q, generation);
+		q_int(&q, (int64_t)i);
+		q_text(&q, def->stages[i]);
+		st = q_run(&q, e);
+		if (i == 0)
+			*first = sqlite3_last_insert_rowid(l->db);
+	}
 	return st;
 }
 
@@ -155,7 +162,7 @@ static enum status new_run_number(struct sqlite_ledger *l, int64_t *number, stru
 }
 
 static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_ID_SIZE],
-    const char *title, const char *spec, int64_t *run, struct error *e)
+    const struct ledger_run_def *def, int64_t *run, struct error *e)
 {
 	char name[LEDGER_NAME_MAX];
 	int64_t now = wall_ms();
@@ -164,7 +171,7 @@ static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_
 	enum status st = new_run_number(l, run, e);
 
 	if (st == ST_OK)
-		st = new_stage(l, *run, 1, &stage, e);
+		st = new_stages(l, *run, 1, def, &stage, e);
 	if (st != ST_OK)
 		return st;
 	(void)snprintf(name, sizeof(name), "r%lld", (long long)*run);
@@ -176,8 +183,8 @@ static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_
 	q_int(&q, stage);
 	q_int(&q, now);
 	q_int(&q, now);
-	q_text(&q, title);
-	q_text(&q, spec);
+	q_text(&q, def->title);
+	q_text(&q, def->spec);
 	return q_run(&q, e);
 }
 
@@ -197,21 +204,28 @@ static enum status run_by_id(struct sqlite_ledger *l, int64_t run, struct ledger
 	return st;
 }
 
-static enum status check_texts(const char *title, const char *spec, struct error *e)
+static enum status check_texts(const struct ledger_run_def *def, struct error *e)
 {
-	if (strlen(title) > TITLE_MAX || strlen(spec) > SPEC_MAX)
+	size_t i;
+
+	if (strlen(def->title) > TITLE_MAX || strlen(def->spec) > SPEC_MAX)
 		return error_set(e, ST_CONFIG, "the title or the options of a run are too long");
+	for (i = 0; i < def->n_stages; i++) {
+		if (strlen(def->stages[i]) >= LEDGER_NAME_MAX)
+			return error_set(e, ST_CONFIG, "the stage's name %.80s is too long",
+			    def->stages[i]);
+	}
 	return ST_OK;
 }
 
 enum status sqlite_run_create(struct ledger *base, const uint8_t key[LEDGER_ID_SIZE],
-    const char *title, const char *spec, struct ledger_run *out, struct error *e)
+    const struct ledger_run_def *def, struct ledger_run *out, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	int64_t run;
 	int64_t taken;
 	struct q q;
-	enum status st = check_texts(title, spec, e);
+	enum status st = check_texts(def, e);
 
 	if (st == ST_OK)
 		st = op_begin(l, OP_SAVED, e);
@@ -223,7 +237,7 @@ enum status sqlite_run_create(struct ledger *base, const uint8_t key[LEDGER_ID_S
 	if (st == ST_OK && taken != 0)
 		st = error_set(e, ST_EXISTS, "run r%lld is there already", (long long)taken);
 	if (st == ST_OK)
-		st = insert_run(l, key, title, spec, &run, e);
+		st = insert_run(l, key, def, &run, e);
 	if (st == ST_OK)
 		st = run_by_id(l, run, out, e);
 	st = op_end(l, st, e);
@@ -232,8 +246,11 @@ enum status sqlite_run_create(struct ledger *base, const uint8_t key[LEDGER_ID_S
 	return st;
 }
 
-/* Leases of a stage that will not be gone on with. */
-static enum status void_leases(struct sqlite_ledger *l, int64_t stage, struct error *e)
+#define STAGES_OF_GENERATION "(SELECT id FROM stage WHERE run = ? AND generation = ?)"
+
+/* Leases of a generation that will not be gone on with. */
+static enum status void_leases(struct sqlite_ledger *l, const struct ledger_run *run,
+    struct error *e)
 {
 	enum status st = ST_OK;
 	struct row r;
@@ -242,8 +259,9 @@ static enum status void_leases(struct sqlite_ledger *l, int64_t stage, struct er
 
 	for (;;) {
 		q_open(&q, l, "SELECT " ROW_COLUMNS " FROM shard INDEXED BY shard_open "
-		    "WHERE stage = ? AND " IS_LEASED " LIMIT 1");
-		q_int(&q, stage);
+		    "WHERE stage IN " STAGES_OF_GENERATION " AND " IS_LEASED " LIMIT 1");
+		q_int(&q, run->id);
+		q_int(&q, run->generation);
 		found = q_row(&q);
 		if (found)
 			st = row_from(&q, &r, e);
@@ -269,41 +287,42 @@ static enum status may_renew(struct sqlite_ledger *l, const struct ledger_run *r
 		return error_set(e, ST_FENCED, "generation %d of run %s is not the newest any more",
 		    run->generation, run->name);
 	q_open(&q, l, "SELECT row FROM shard INDEXED BY shard_open "
-	    "WHERE stage = ? AND " IS_ACCEPTED " LIMIT 1");
-	q_int(&q, now->stage);
+	    "WHERE stage IN " STAGES_OF_GENERATION " AND " IS_ACCEPTED " LIMIT 1");
+	q_int(&q, now->id);
+	q_int(&q, now->generation);
 	st = q_value(&q, 0, &accepted, e);
 	if (st == ST_OK && accepted != 0)
 		st = error_set(e, ST_BUSY, "run %s still has outputs to publish", run->name);
 	return st;
 }
 
-static enum status renew(struct sqlite_ledger *l, int64_t run, int64_t old_stage, int generation,
-    const char *spec, struct error *e)
+static enum status renew(struct sqlite_ledger *l, const struct ledger_run *old,
+    const struct ledger_run_def *def, struct error *e)
 {
 	int64_t stage;
 	struct q q;
-	enum status st = void_leases(l, old_stage, e);
+	enum status st = void_leases(l, old, e);
 
 	if (st == ST_OK)
-		st = new_stage(l, run, generation, &stage, e);
+		st = new_stages(l, old->id, old->generation + 1, def, &stage, e);
 	if (st != ST_OK)
 		return st;
 	q_open(&q, l, "UPDATE run SET generation = ?, state = 0, stage = ?, changed_wall_ms = ?, "
 	    "spec = ? WHERE id = ?");
-	q_int(&q, generation);
+	q_int(&q, old->generation + 1);
 	q_int(&q, stage);
 	q_int(&q, wall_ms());
-	q_text(&q, spec);
-	q_int(&q, run);
+	q_text(&q, def->spec);
+	q_int(&q, old->id);
 	return q_run(&q, e);
 }
 
-enum status sqlite_run_renew(struct ledger *base, struct ledger_run *run, const char *spec,
-    struct error *e)
+enum status sqlite_run_renew(struct ledger *base, struct ledger_run *run,
+    const struct ledger_run_def *def, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	struct ledger_run now = {0};
-	enum status st = check_texts("", spec, e);
+	enum status st = check_texts(def, e);
 
 	if (st == ST_OK)
 		st = op_begin(l, OP_SAVED, e);
@@ -313,7 +332,7 @@ enum status sqlite_run_renew(struct ledger *base, struct ledger_run *run, const 
 	if (st == ST_OK)
 		st = may_renew(l, run, &now, e);
 	if (st == ST_OK)
-		st = renew(l, run->id, now.stage, now.generation + 1, spec, e);
+		st = renew(l, &now, def, e);
 	ledger_run_free(&now);
 	if (st == ST_OK)
 		st = run_by_id(l, run->id, &now, e);
@@ -394,14 +413,14 @@ static enum status prune_stage(struct sqlite_ledger *l, int64_t stage, struct er
 	return q_run(&q, e);
 }
 
-/* The oldest stage before the newest one that still has rows; 0: none. */
+/* The oldest stage of an older generation that still has rows; 0: none. */
 static enum status stage_to_prune(struct sqlite_ledger *l, int64_t run, int64_t *stage,
     struct error *e)
 {
 	struct q q;
 
 	q_open(&q, l, "SELECT id FROM stage WHERE run = ? "
-	    "AND id < (SELECT stage FROM run WHERE run.id = stage.run) "
+	    "AND generation < (SELECT generation FROM run WHERE run.id = stage.run) "
 	    "AND (pruned = 0 OR EXISTS (SELECT 1 FROM shard WHERE shard.stage = stage.id)) "
 	    "ORDER BY id LIMIT 1");
 	q_int(&q, run);
@@ -486,9 +505,12 @@ static void add_pending(const struct sqlite_ledger *l, struct ledger_stage *out)
 	}
 }
 
+#define STAGE_COLUMNS \
+	"id, run, generation, plan_complete, sealed, number, name, " COUNTER_COLUMNS
+
 static void stage_from(const struct q *q, struct ledger_stage *out)
 {
-	const int first = 5; /* column of the first counter */
+	const int first = 7; /* column of the first counter */
 	int i;
 
 	out->id = col_int(q, 0);
@@ -496,6 +518,8 @@ static void stage_from(const struct q *q, struct ledger_stage *out)
 	out->generation = col_small(q, 2);
 	out->plan_complete = col_int(q, 3) != 0;
 	out->sealed = col_int(q, 4) != 0;
+	out->number = col_small(q, 5);
+	col_text(q, 6, out->name, sizeof(out->name));
 	out->planned = col_int(q, first + COUNTER_PLANNED);
 	for (i = 0; i < SHARD_STATES; i++)
 		out->count[i] = col_int(q, first + COUNTER_STATE + i);
@@ -521,8 +545,7 @@ enum status sqlite_stage_get(struct ledger *base, int64_t stage, struct ledger_s
 	bool found;
 	enum status st;
 
-	q_open(&q, l, "SELECT id, run, generation, plan_complete, sealed, " COUNTER_COLUMNS
-	    " FROM stage WHERE id = ?");
+	q_open(&q, l, "SELECT " STAGE_COLUMNS " FROM stage WHERE id = ?");
 	q_int(&q, stage);
 	found = q_row(&q);
 	if (found)
@@ -531,6 +554,28 @@ enum status sqlite_stage_get(struct ledger *base, int64_t stage, struct ledger_s
 	if (st == ST_OK && !found)
 		return no_stage(stage, e);
 	add_pending(l, out);
+	return st;
+}
+
+enum status sqlite_run_stages(struct ledger *base, int64_t run, int generation,
+    struct ledger_stage *out, size_t max, size_t *n, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
+	size_t i;
+	enum status st;
+
+	q_open(&q, l, "SELECT " STAGE_COLUMNS " FROM stage WHERE run = ?1 AND generation = "
+	    "iif(?2 > 0, ?2, (SELECT generation FROM run WHERE id = ?1)) ORDER BY number");
+	q_int(&q, run);
+	q_int(&q, generation);
+	while (*n < max && q_row(&q)) {
+		memset(&out[*n], 0, sizeof(*out));
+		stage_from(&q, &out[(*n)++]);
+	}
+	st = q_close(&q, e);
+	for (i = 0; i < *n; i++)
+		add_pending(l, &out[i]);
 	return st;
 }
 
@@ -543,7 +588,7 @@ enum status stage_info_get(struct sqlite_ledger *l, int64_t stage, struct stage_
 	enum status st;
 
 	memset(out, 0, sizeof(*out));
-	q_open(&q, l, "SELECT stage.id, stage.run, run.stage, stage.generation, plan_complete, "
+	q_open(&q, l, "SELECT stage.id, stage.run, run.generation, stage.generation, plan_complete, "
 	    "sealed, plan_seq, planned FROM stage JOIN run ON run.id = stage.run "
 	    "WHERE stage.id = ?");
 	q_int(&q, stage);
@@ -551,7 +596,7 @@ enum status stage_info_get(struct sqlite_ledger *l, int64_t stage, struct stage_
 	if (found) {
 		out->id = col_int(&q, 0);
 		out->run = col_int(&q, 1);
-		out->newest = col_int(&q, 2);
+		out->newest = col_small(&q, 2);
 		out->generation = col_small(&q, 3);
 		out->plan_complete = col_int(&q, 4) != 0;
 		out->sealed = col_int(&q, 5) != 0;
@@ -570,7 +615,7 @@ enum status stage_info_get(struct sqlite_ledger *l, int64_t stage, struct stage_
 
 enum status stage_must_be_open(const struct stage_info *s, struct error *e)
 {
-	if (s->newest != s->id)
+	if (s->newest != s->generation)
 		return error_set(e, ST_FENCED, "generation %d of run r%lld is not the newest any "
 		    "more", s->generation, (long long)s->run);
 	if (s->sealed)
@@ -579,18 +624,35 @@ enum status stage_must_be_open(const struct stage_info *s, struct error *e)
 	return ST_OK;
 }
 
-enum status sqlite_stage_seal(struct ledger *base, int64_t stage, struct error *e)
+/* With its last stage sealed a run is finished. */
+static enum status finish_run_of(struct sqlite_ledger *l, int64_t run, struct error *e)
+{
+	struct q q;
+
+	q_open(&q, l, "UPDATE run SET state = 1, changed_wall_ms = ?1 WHERE id = ?2 AND state = 0 "
+	    "AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.run = ?2 "
+	    "AND stage.generation = run.generation AND sealed = 0)");
+	q_int(&q, wall_ms());
+	q_int(&q, run);
+	return q_run(&q, e);
+}
+
+enum status sqlite_stage_seal(struct ledger *base, int64_t stage, int64_t allow_failed,
+    struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	struct ledger_stage s = {0};
 	struct q q;
+	int64_t done;
 	enum status st = op_begin(l, OP_PLAIN, e);
 
 	if (st != ST_OK)
 		return st;
 	st = sqlite_stage_get(base, stage, &s, e);
-	if (st == ST_OK && !s.sealed &&
-	    (!s.plan_complete || s.count[SHARD_PUBLISHED] != s.planned))
+	done = s.count[SHARD_PUBLISHED];
+	if (ledger_stage_failed(&s) <= allow_failed)
+		done += ledger_stage_failed(&s);
+	if (st == ST_OK && !s.sealed && (!s.plan_complete || done != s.planned))
 		st = error_set(e, ST_BUSY, "the stage cannot be sealed: %lld of %lld shards are "
 		    "published%s", (long long)s.count[SHARD_PUBLISHED], (long long)s.planned,
 		    s.plan_complete ? "" : " and its plan is not complete");
@@ -598,6 +660,8 @@ enum status sqlite_stage_seal(struct ledger *base, int64_t stage, struct error *
 		q_open(&q, l, "UPDATE stage SET sealed = 1 WHERE id = ?");
 		q_int(&q, stage);
 		st = q_run(&q, e);
+		if (st == ST_OK)
+			st = finish_run_of(l, s.run, e);
 	}
 	return op_end(l, st, e);
 }

@@ -93,7 +93,7 @@ static enum status claim(struct sqlite_ledger *l, int64_t stage, int64_t worker,
 
 	if (st == ST_OK)
 		st = stage_info_get(l, stage, &info, e);
-	if (st == ST_OK && info.newest != stage)
+	if (st == ST_OK && info.newest != info.generation)
 		st = stage_must_be_open(&info, e);
 	if (st == ST_OK)
 		st = wake_delayed(l, stage, boot_ms(), e);

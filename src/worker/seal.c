@@ -176,16 +176,7 @@ enum status seal_stage(struct work *w, struct ledger *l, char **manifest, struct
 	if (st == ST_OK)
 		st = publish_manifest(w, l, private_path.data, path.data, e);
 	if (st == ST_OK)
-		st = ledger_begin(l, e);
-	if (st == ST_OK) {
-		st = ledger_stage_seal(l, w->stage, e);
-		if (st == ST_OK)
-			st = ledger_run_set_state(l, w->opt->run.id, RUN_FINISHED, e);
-		if (st == ST_OK)
-			st = ledger_commit(l, e);
-		else
-			ledger_rollback(l);
-	}
+		st = ledger_stage_seal(l, w->stage, 0, e);
 	sys_point("seal.after");
 	if (st == ST_OK) {
 		*manifest = path.data;

@@ -1,74 +1,9 @@
-/* The suite that every ledger back end passes. A back end is a line in the
- * table at the end: its name and a function that makes the URL of a new ledger
- * in a folder. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+/* The suite that every ledger back end passes. */
+#include "contract/ledger_fix.h"
 
-#include <cmocka.h>
-
-#include "contract/ledger_case.h"
-#include "scratch.h"
-
-struct backend_case {
-	const char *name;
-	void (*make_url)(const char *dir, char *url, size_t size);
+static const struct ledger_run_def def_two = {
+	.title = "", .spec = "{\"spec\":2}", .stages = stage_names, .n_stages = 1,
 };
-
-struct fix {
-	const struct backend_case *backend;
-	char dir[SCRATCH_MAX];
-	char url[SCRATCH_MAX + 32];
-	struct ledger *l;
-	struct ledger_run run;
-	int64_t stage;
-	int64_t worker;
-};
-
-static const struct backend_case *current;
-
-static struct ledger *open_again(const struct fix *f)
-{
-	const struct ledger_options opt = {.busy_ms = 2000};
-	struct ledger *l;
-	struct error err;
-
-	OK(ledger_open(f->url, &opt, &l, &err));
-	return l;
-}
-
-static int set_up(void **state)
-{
-	const struct ledger_options opt = {.create = true, .busy_ms = 2000};
-	struct fix *f = calloc(1, sizeof(*f));
-	struct error err;
-
-	assert_non_null(f);
-	f->backend = current;
-	scratch_make(f->dir);
-	current->make_url(f->dir, f->url, sizeof(f->url));
-	OK(ledger_open(f->url, &opt, &f->l, &err));
-	f->run = run_make(f->l, "run");
-	f->stage = f->run.stage;
-	f->worker = worker_make(f->l, "w", f->run.id);
-	*state = f;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fix *f = *state;
-
-	ledger_rollback(f->l);
-	verify_ok(f->l);
-	ledger_run_free(&f->run);
-	ledger_close(f->l);
-	scratch_remove(f->dir);
-	free(f);
-	return 0;
-}
 
 /* ---- opening ---- */
 
@@ -119,7 +54,7 @@ static void runs(void **state)
 	assert_int_equal(f->run.state, RUN_ACTIVE);
 	assert_true(f->run.created_wall_ms > 0);
 	id_of("run", key);
-	IS(ST_EXISTS, ledger_run_create(f->l, key, "again", "{}", &run, &err));
+	IS(ST_EXISTS, ledger_run_create(f->l, key, &one_stage, &run, &err));
 	OK(ledger_run_by_key(f->l, key, &run, &err));
 	assert_int_equal(run.id, f->run.id);
 	assert_memory_equal(run.key, key, sizeof(key));
@@ -166,7 +101,7 @@ static void plans_and_finds_again(void **state)
 	assert_int_equal(s.planned, 4);
 	assert_int_equal(s.count[SHARD_READY], 4);
 	assert_false(s.plan_complete);
-	IS(ST_BUSY, ledger_stage_seal(f->l, f->stage, &err));
+	IS(ST_BUSY, ledger_stage_seal(f->l, f->stage, 0, &err));
 	IS(ST_FENCED, ledger_plan_finish(f->l, f->stage, 5, &dropped, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 4, &dropped, &err));
 	assert_int_equal(dropped, 0);
@@ -820,10 +755,10 @@ static void outputs_gone_and_inputs_changed(void **state)
 	/* Sealed: nothing changes any more. */
 	got[0] = shard_at(f->l, f->stage, 1);
 	a.epoch = got[0].s.epoch;
-	IS(ST_BUSY, ledger_stage_seal(f->l, f->stage, &err));
+	IS(ST_BUSY, ledger_stage_seal(f->l, f->stage, 0, &err));
 	OK(ledger_accept(f->l, got[0].row, &a, NULL, 0, NULL, &err));
-	OK(ledger_stage_seal(f->l, f->stage, &err));
-	OK(ledger_stage_seal(f->l, f->stage, &err));
+	OK(ledger_stage_seal(f->l, f->stage, 0, &err));
+	OK(ledger_stage_seal(f->l, f->stage, 0, &err));
 	assert_true(stage_of(f->l, f->stage).sealed);
 	IS(ST_FENCED, ledger_input_changed(f->l, got[0].row, &v, &err));
 	IS(ST_FENCED, ledger_plan_restart(f->l, f->stage, 0, &err));
@@ -949,14 +884,14 @@ static void generations(void **state)
 	publish_file(f->l, &got[1], "fb", 2);
 	a = attempt_of(1, f->worker, CAUSE_DONE, 1);
 	OK(ledger_accept(f->l, got[3].row, &a, &file, 1, NULL, &err));
-	IS(ST_BUSY, ledger_run_renew(f->l, &f->run, "{\"spec\":2}", &err));
+	IS(ST_BUSY, ledger_run_renew(f->l, &f->run, &def_two, &err));
 	OK(ledger_published(f->l, got[3].row, 1, &err));
 	/* c is still leased: void from now on */
-	OK(ledger_run_renew(f->l, &f->run, "{\"spec\":2}", &err));
+	OK(ledger_run_renew(f->l, &f->run, &def_two, &err));
 	assert_int_equal(f->run.generation, 2);
 	assert_string_equal(f->run.spec, "{\"spec\":2}");
 	assert_int_not_equal(f->run.stage, old_stage);
-	IS(ST_FENCED, ledger_run_renew(f->l, &stale, "{}", &err));
+	IS(ST_FENCED, ledger_run_renew(f->l, &stale, &one_stage, &err));
 	f->stage = f->run.stage;
 	IS(ST_FENCED, ledger_accept(f->l, got[2].row, &a, NULL, 0, NULL, &err));
 	IS(ST_FENCED, ledger_claim(f->l, old_stage, f->worker, 9, 1, &s, &n, &next, &err));
@@ -1441,19 +1376,6 @@ static void one_item_many_times(void **state)
 	assert_int_equal(dropped, N - 1034);
 }
 
-/* ---- the table ---- */
-
-static void sqlite_url(const char *dir, char *url, size_t size)
-{
-	(void)snprintf(url, size, "sqlite:%s/ledger", dir);
-}
-
-static const struct backend_case backends[] = {
-	{"sqlite", sqlite_url},
-};
-
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1466,12 +1388,6 @@ int main(void)
 		CASE(groups), CASE(generations), CASE(workers), CASE(leases), CASE(listings),
 		CASE(events), CASE(random_sequences), CASE(many_shards), CASE(one_item_many_times),
 	};
-	int failed = 0;
-	size_t i;
 
-	for (i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
-		current = &backends[i];
-		failed += cmocka_run_group_tests_name(backends[i].name, tests, NULL, NULL);
-	}
-	return failed;
+	return RUN_FOR_ALL(tests);
 }

@@ -506,7 +506,7 @@ static void made_by_many(void **state)
 			uint8_t key[LEDGER_ID_SIZE] = {(uint8_t)i};
 
 			if (ledger_open(f->path, &opt, &l, &err) != ST_OK ||
-			    ledger_run_create(l, key, "t", "{}", &run, &err) != ST_OK)
+			    ledger_run_create(l, key, &one_stage, &run, &err) != ST_OK)
 				_exit(1);
 			ledger_run_free(&run);
 			ledger_close(l);

@@ -1,0 +1,178 @@
+/* Several stages in a run: the suite that every ledger back end passes. */
+#include "contract/ledger_fix.h"
+
+static const struct ledger_run_def two_stages = {
+	.title = "two", .spec = "{}", .stages = stage_names, .n_stages = 2,
+};
+
+static void make_two(struct fix *f, struct ledger_run *run, struct ledger_stage stage[2])
+{
+	uint8_t key[LEDGER_ID_SIZE];
+	struct error err;
+	size_t n;
+
+	id_of("two", key);
+	OK(ledger_run_create(f->l, key, &two_stages, run, &err));
+	OK(ledger_run_stages(f->l, run->id, 0, stage, 2, &n, &err));
+	assert_int_equal(n, 2);
+}
+
+static void stages_have_names(void **state)
+{
+	struct fix *f = *state;
+	static char long_name[LEDGER_NAME_MAX + 1];
+	const char *const bad_names[] = {long_name};
+	struct ledger_run_def bad = {.title = "", .spec = "", .stages = bad_names, .n_stages = 1};
+	struct ledger_stage stage[3];
+	struct ledger_run run;
+	struct ledger_run none;
+	uint8_t key[LEDGER_ID_SIZE];
+	struct error err;
+	size_t n;
+
+	make_two(f, &run, stage);
+	assert_int_equal(stage[0].id, run.stage);
+	assert_string_equal(stage[0].name, "map");
+	assert_string_equal(stage[1].name, "reduce");
+	assert_int_equal(stage[0].number, 0);
+	assert_int_equal(stage[1].number, 1);
+	OK(ledger_run_stages(f->l, run.id, 1, stage, 3, &n, &err));
+	assert_int_equal(n, 2);
+	OK(ledger_run_stages(f->l, run.id, 7, stage, 3, &n, &err));
+	assert_int_equal(n, 0);
+	OK(ledger_run_stages(f->l, run.id, 0, stage, 1, &n, &err));
+	assert_int_equal(n, 1);
+	OK(ledger_stage_get(f->l, stage[0].id, &stage[2], &err));
+	assert_string_equal(stage[2].name, "map");
+	memset(long_name, 'x', LEDGER_NAME_MAX);
+	id_of("bad", key);
+	IS(ST_CONFIG, ledger_run_create(f->l, key, &bad, &none, &err));
+	IS(ST_NOT_FOUND, ledger_run_by_key(f->l, key, &none, &err));
+	ledger_run_free(&run);
+}
+
+static void publish_all(struct fix *f, int64_t stage, int64_t worker, size_t n)
+{
+	struct ledger_shard got[8];
+	struct error err;
+	size_t i;
+
+	claim_n(f->l, stage, worker, n, n, got);
+	for (i = 0; i < n; i++) {
+		struct ledger_attempt a = attempt_of(got[i].s.epoch, worker, CAUSE_DONE, 1);
+
+		OK(ledger_accept(f->l, got[i].row, &a, NULL, 0, NULL, &err));
+	}
+	free_n(got, n);
+}
+
+static void run_state_is(struct fix *f, enum run_state want)
+{
+	struct ledger_run run;
+	struct error err;
+
+	OK(ledger_run_by_name(f->l, "r2", &run, &err));
+	assert_int_equal(run.state, want);
+	ledger_run_free(&run);
+}
+
+static void finished_with_the_last(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_stage stage[2];
+	struct ledger_run run;
+	struct error err;
+	int64_t w;
+
+	make_two(f, &run, stage);
+	w = worker_make(f->l, "w2", run.id);
+	plan_many(f->l, stage[0].id, "i", 2);
+	publish_all(f, stage[0].id, w, 2);
+	OK(ledger_stage_seal(f->l, stage[0].id, 0, &err));
+	run_state_is(f, RUN_ACTIVE);
+	/* The same items in another stage are other shards. */
+	plan_many(f->l, stage[1].id, "i", 2);
+	assert_int_equal(stage_of(f->l, stage[1].id).count[SHARD_READY], 2);
+	publish_all(f, stage[1].id, w, 2);
+	OK(ledger_stage_seal(f->l, stage[1].id, 0, &err));
+	run_state_is(f, RUN_FINISHED);
+	ledger_run_free(&run);
+}
+
+static void some_may_fail(void **state)
+{
+	struct fix *f = *state;
+	const struct retry_policy once = {.limit = {[CAUSE_FAILED] = 1}};
+	struct ledger_shard got[3];
+	struct ledger_attempt a;
+	struct shard now;
+	struct error err;
+
+	plan_many(f->l, f->stage, "i", 3);
+	claim_n(f->l, f->stage, f->worker, 1, 1, got);
+	a = attempt_of(got[0].s.epoch, f->worker, CAUSE_FAILED, 1);
+	OK(ledger_end(f->l, got[0].row, &a, &once, false, 0, &now, &err));
+	assert_int_equal(now.state, SHARD_FAILED);
+	free_n(got, 1);
+	IS(ST_BUSY, ledger_stage_seal(f->l, f->stage, 1, &err));
+	publish_all(f, f->stage, f->worker, 2);
+	IS(ST_BUSY, ledger_stage_seal(f->l, f->stage, 0, &err));
+	OK(ledger_stage_seal(f->l, f->stage, 1, &err));
+	assert_true(stage_of(f->l, f->stage).sealed);
+}
+
+/* A name that one stage writes is not another's, and with a new generation all
+ * stages of the older one are over. */
+static void generations_of_two(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_item it = item_with_final("a", "out");
+	struct ledger_item other = item_with_final("b", "out");
+	struct ledger_stage stage[2];
+	struct ledger_stage next_stage[2];
+	struct ledger_shard got;
+	struct ledger_run run;
+	struct error err;
+	int64_t dropped;
+	int64_t next;
+	int64_t w;
+	size_t bad;
+	size_t n;
+	bool more = true;
+
+	make_two(f, &run, stage);
+	w = worker_make(f->l, "w2", run.id);
+	OK(ledger_plan_items(f->l, stage[0].id, 0, &it, 1, 0, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, stage[1].id, 0, &other, 1, 0, &bad, &err));
+	plan_many(f->l, stage[1].id, "i", 2);
+	claim_n(f->l, stage[1].id, w, 1, 1, &got);
+	OK(ledger_run_renew(f->l, &run, &two_stages, &err));
+	assert_int_equal(run.generation, 2);
+	OK(ledger_run_stages(f->l, run.id, 0, next_stage, 2, &n, &err));
+	assert_int_equal(n, 2);
+	assert_int_equal(next_stage[0].id, run.stage);
+	assert_true(next_stage[0].id > stage[1].id);
+	/* What was leased is void, in the second stage too. */
+	assert_int_equal(state_at(f->l, stage[1].id, 0), SHARD_READY);
+	IS(ST_FENCED, ledger_claim(f->l, stage[1].id, w, 9, 1, &got, &n, &next, &err));
+	IS(ST_FENCED, ledger_plan_finish(f->l, stage[0].id, 1, &dropped, &err));
+	OK(ledger_plan_items(f->l, next_stage[1].id, 0, &other, 1, 0, &bad, &err));
+	claim_n(f->l, next_stage[1].id, w, 1, 1, &got);
+	publish_file(f->l, &got, "out", 3);
+	free_n(&got, 1);
+	while (more)
+		OK(ledger_generation_prune(f->l, run.id, 1, &more, &err));
+	assert_int_equal(state_at(f->l, next_stage[1].id, 0), SHARD_PUBLISHED);
+	assert_int_equal(stage_of(f->l, stage[1].id).planned, 2);
+	ledger_run_free(&run);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(stages_have_names), CASE(finished_with_the_last), CASE(some_may_fail),
+		CASE(generations_of_two),
+	};
+
+	return RUN_FOR_ALL(tests);
+}
