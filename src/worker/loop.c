@@ -436,9 +436,18 @@ static bool may_send(const struct work *w, const struct attempt *a)
 	bool exact = w->uses_slot || w->spec->shard == SPEC_BYTES;
 	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
 
-	if (w->alone || w->inflight[w->next_id % INFLIGHT_MAX] != NULL)
+	if (w->alone)
 		return false;
 	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
+}
+
+/* An id whose place in `inflight` is free. may_send leaves half of them so; one
+ * that runs for long keeps its own, and the others go round it. */
+static uint64_t new_id(struct work *w)
+{
+	while (w->inflight[w->next_id % INFLIGHT_MAX] != NULL)
+		w->next_id++;
+	return w->next_id++;
 }
 
 /* {%} is part of the command, so the lane is chosen here and not by the
@@ -462,7 +471,7 @@ static void send_ready(struct work *w)
 		struct error e;
 		enum status st;
 
-		a->id = w->next_id++;
+		a->id = new_id(w);
 		a->lane = reserve_lane(w);
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {

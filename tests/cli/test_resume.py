@@ -1,7 +1,6 @@
 """Killed and started again, the same line goes on: what was done is not run
 again, whatever became of the list meanwhile."""
 
-import json
 import gzip
 import os
 import signal
@@ -10,26 +9,17 @@ from collections import Counter
 import pytest
 
 import ebbtest
-from ebbcli import HELD, LOG, wait_for_lines
+from ebbcli import HELD, LOG, wait_for_done, wait_for_lines
 
 # Appends the item to the log, waits while held if it is h..., writes.
 STEP = LOG + "; case {} in [h]*) " + HELD + ";; esac; echo out {}"
-
-
-def done_count(box, n):
-    """n outputs are published in the newest run, as the ledger says."""
-    def look():
-        r = box.ebb("status", "--json", code=None)
-        return r.code == 0 and b'"runs":[]' not in r.out and \
-            json.loads(r.out)["runs"][-1]["done"] >= n
-    return ebbtest.wait_until(look, 10, "%d done" % n)
 
 
 def half_done(box, args, done, log):
     """Starts the line with its held items, kills it -9 when `done` are done."""
     box.hold()
     run = box.begin("map", *args)
-    done_count(box, done)
+    wait_for_done(box, done)
     wait_for_lines(box, log)
     box.crash(run)
     box.release()
@@ -397,7 +387,7 @@ def test_sed_in_place_is_not_run_twice(box):
             ":::", "a", "b", "h"]
     box.hold()
     run = box.begin("map", *args)
-    done_count(box, 2)
+    wait_for_done(box, 2)
     wait_for_lines(box, 1)
     box.crash(run)
     box.release()
