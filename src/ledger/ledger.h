@@ -209,7 +209,7 @@ enum status ledger_plan_finish(struct ledger *l, int64_t stage, int64_t total, i
     struct error *e) MUST_USE;
 /* Planned rows whose item was a file, in row order after `*after_row` (0 at
  * first), at most max: for checking whether inputs changed. Returns fewer
- * than max at the end. Only item, version and row are filled. */
+ * than max at the end. Only item, version, row and s.state are filled. */
 struct ledger_shard;
 enum status ledger_plan_inputs(struct ledger *l, int64_t stage, int64_t *after_row, size_t max,
     struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;

@@ -214,6 +214,8 @@ enum { ROW_END = 21 };
 #define SHARD_COLUMNS \
 	ROW_COLUMNS ", item, part, occurrence, offset, length, final, files"
 
+/* ST_CORRUPT for a number that is no state. */
+enum status col_state(struct q *q, int i, enum shard_state *out, struct error *e) MUST_USE;
 enum status row_from(struct q *q, struct row *r, struct error *e) MUST_USE;
 enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e) MUST_USE;
 void shards_free(struct ledger_shard *out, size_t *n);

@@ -274,6 +274,29 @@ def test_input_changed_between_two_starts(box):
     assert box.read("a.o") == b"changed" and box.read("b.o") == b"1"
 
 
+def test_a_command_that_changes_its_input_runs_once(box):
+    """The list is recognised and its inputs are compared with what was recorded
+    while the first commands are already changing them."""
+    items = ["a", "b", "c", "d"]
+    for i in items:
+        box.write(i, "x")
+    box.write("list", "".join(i + "\n" for i in items) + "no file\n" * 4000)
+    step = "case {} in ?) echo >>{}; " + HELD + ";; *) :;; esac"
+    args = ["-j2", "-a", "list", LOG + "; " + step]
+    box.hold()
+    run = box.begin("map", *args)
+    ebbtest.wait_until(lambda: b'"plan_complete":true' in
+                       box.ebb("status", "--json", code=None).out, 10, "it is planned")
+    box.crash(run)
+    box.forget()
+    run = box.begin("map", *args)
+    wait_for_lines(box, 2)
+    ebbtest.wait_until(lambda: "to do" in run.err(), 10, "the list is read")
+    box.release()
+    assert run.wait(20).code == 0
+    assert [box.ran().count(i) for i in items] == [1, 1, 1, 1]
+
+
 def test_input_changed_before_its_turn_is_read_as_it_is_then(box):
     box.write("h", "1")
     box.write("late", "old")

@@ -445,11 +445,13 @@ static void changed_versions(void **state)
 	assert_int_equal(n, 2);
 	assert_string_equal(got[0].item, "a");
 	assert_false(got[0].version.exists);
+	assert_int_equal(got[0].s.state, SHARD_PUBLISHED);
 	assert_int_equal(got[1].version.size, 1);
 	free_n(got, 2);
 	OK(ledger_plan_inputs(f->l, f->stage, &after_row, 2, got, &n, &err));
 	assert_int_equal(n, 1);
 	assert_string_equal(got[0].item, "c");
+	assert_int_equal(got[0].s.state, SHARD_LEASED);
 	free_n(got, 1);
 
 	items[0].version = gone;
