@@ -313,9 +313,10 @@ enum status ledger_retry(struct ledger *l, int64_t stage, int64_t row, int64_t *
 enum status ledger_input_changed(struct ledger *l, int64_t row, const struct file_version *version,
     struct error *e) MUST_USE;
 /* Accepted but unpublished shards that this worker holds, or whose holder is
- * gone: the latter become this worker's. In order of their ordinals, at most max. */
-enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, size_t max,
-    struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+ * gone: the latter become this worker's. Those with ordinals from `from` on, in
+ * their order, at most max. */
+enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, int64_t from,
+    size_t max, struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
 
 /* Parses ledger_shard.files; *out is one block, freed with ledger_files_free. */
 enum status ledger_files_parse(const char *json, struct ledger_file **out, size_t *n,

@@ -617,7 +617,7 @@ static void look(struct work *w, bool sweep)
 	committer_submit(w->committer, &o->op);
 }
 
-static void take_published(struct work *w)
+void loop_take_published(struct work *w)
 {
 	struct attempt_list l = publisher_take(w->publisher);
 	struct attempt *a;
@@ -693,7 +693,8 @@ static void check_end(struct work *w)
 	const int64_t *n = w->last.count;
 
 	if (w->stop_level > 0) {
-		bool idle = w->open == 0 || (w->stop_level == 2 && w->sent == 0);
+		bool idle = w->open == publisher_held(w->publisher) ||
+		    (w->stop_level == 2 && w->sent == 0);
 
 		if (idle && !w->claiming && !w->looking)
 			uv_stop(&w->loop);
@@ -735,10 +736,6 @@ static void start_planner(struct work *w)
 		return;
 	if (w->spec->out != NULL && w->open > 0)
 		return;
-	if (w->recover_again) {
-		loop_recover(w);
-		return;
-	}
 	w->plan_pending = false;
 	st = planner_start(w, &e);
 	if (st != ST_OK)
@@ -750,7 +747,7 @@ void loop_step(struct work *w)
 	if (w->closing)
 		return;
 	committer_dispatch(w->committer);
-	take_published(w);
+	loop_take_published(w);
 	check_health(w);
 	check_plan(w);
 	if (w->stop_level > 0) {

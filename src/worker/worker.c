@@ -176,6 +176,8 @@ static void stop_threads(struct work *w)
 		committer_destroy(w->committer);
 		w->committer = NULL;
 	}
+	if (w->publisher != NULL)
+		loop_take_published(w);
 	publisher_destroy(w->publisher);
 	w->publisher = NULL;
 }

@@ -98,6 +98,18 @@ def test_keep_order_after_a_restart_delivers_the_rest(box):
     assert out.endswith(b"out h\nout c\n")
 
 
+def test_keep_order_after_a_restart_with_many_that_wait(box):
+    args = ["-k", "-j2", "-q", "test {} != 1 || { " + HELD + "; }; echo {}"]
+    items = "".join("%d\n" % i for i in range(1, 601)).encode()
+    box.hold()
+    run = box.begin("map", *args, stdin=items)
+    wait_for_done(box, 599, 60)
+    box.crash(run)
+    assert run.out() == b""
+    box.release()
+    assert box.map(*args, stdin=items).out == items
+
+
 def test_a_finished_list_starts_anew(box):
     args = ["--out", "{}.o", LOG + "; echo {}", ":::", "a", "b"]
     box.map(*args)
@@ -280,7 +292,7 @@ def test_a_command_that_changes_its_input_runs_once(box):
     items = ["a", "b", "c", "d"]
     for i in items:
         box.write(i, "x")
-    box.write("list", "".join(i + "\n" for i in items) + "no file\n" * 4000)
+    box.write("list", "".join(i + "\n" for i in items) + "no file\n" * 2100)
     step = "case {} in ?) echo >>{}; " + HELD + ";; *) :;; esac"
     args = ["-j2", "-a", "list", LOG + "; " + step]
     box.hold()
