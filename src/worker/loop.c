@@ -73,6 +73,7 @@ static void done_claim(struct op *op)
 
 	w->claiming = false;
 	if (op->status != ST_OK) {
+		drop_shards(c->shards, &c->n); /* of a group that was not committed */
 		loop_fatal(w, op->status, &op->error);
 	} else {
 		for (i = 0; i < c->n; i++) {

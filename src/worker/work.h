@@ -128,7 +128,7 @@ struct work {
 	bool plan_pending;        /* the planner waits for what is being recovered */
 	bool recovering;          /* accepted output is being looked for */
 	bool closing;             /* the loop only waits for pool threads now */
-	int64_t oom_kills;        /* of this machine, at the last look */
+	int64_t oom_kills;        /* wrap_oom_kills at the last look */
 	bool success_seen;        /* some attempt of this stage was done, ever */
 	struct worker_result *result;
 };
@@ -156,6 +156,8 @@ void wrap_classify(struct attempt *a);
 /* True if there is work for wrap_run; false: straight to the ledger. */
 bool wrap_needed(const struct attempt *a);
 void wrap_run(struct attempt *a);
+/* The kernel's count of out-of-memory kills on this machine since its boot. */
+int64_t wrap_oom_kills(void);
 
 /* publish.c */
 enum status publisher_start(struct work *w, struct error *e) MUST_USE;
