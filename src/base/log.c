@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,8 +38,14 @@ static void write_stderr(const char *data, size_t len)
 	while (len > 0) {
 		ssize_t n = write(STDERR_FILENO, data, len);
 
-		if (n == -1 && errno != EINTR && errno != EAGAIN)
+		if (n == -1 && errno == EAGAIN) {
+			/* Somebody has made it non-blocking. */
+			struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+			(void)poll(&p, 1, -1);
+		} else if (n == -1 && errno != EINTR) {
 			return;
+		}
 		if (n > 0) {
 			data += n;
 			len -= (size_t)n;

@@ -1,5 +1,5 @@
 /* Lines on stderr, as text for people or as one JSON object a line. Safe from
- * any thread; a line is written with one write(2). */
+ * any thread; a line is written with one write(2) where stderr takes it whole. */
 #ifndef EBB_BASE_LOG_H
 #define EBB_BASE_LOG_H
 

@@ -92,10 +92,13 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(NULL, 0, fmt, ap);
 	va_end(ap);
-	if (n < 0 || !buf_room(b, (size_t)n)) {
+	if (n < 0) {
+		buf_free(b);
 		b->failed = true;
 		return;
 	}
+	if (!buf_room(b, (size_t)n))
+		return;
 	va_start(ap, fmt);
 	n = vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
 	va_end(ap);

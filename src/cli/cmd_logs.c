@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
 #include "cli/common.h"
@@ -49,7 +50,7 @@ static int copy_out(const char *path)
 	ssize_t n;
 
 	if (fd == -1) {
-		(void)fprintf(stderr, "ebb: the log %s is gone: %s\n", path, strerror(errno));
+		log_line(LOG_ERROR, "the log %s is gone: %s", path, strerror(errno));
 		return EXIT_DONE;
 	}
 	while ((n = sys_read(fd, chunk, sizeof(chunk))) > 0) {

@@ -183,6 +183,14 @@ static enum status parse_halt(const char *word, struct halt_rule *out, struct er
 	return bad_halt(word, e);
 }
 
+static enum status copy_text(const char *from, char **to, struct error *e)
+{
+	if (from == NULL)
+		return ST_OK;
+	*to = mem_dup(from, strlen(from));
+	return *to == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+}
+
 static enum status parse_shard(const struct map_values *v, struct spec *s, struct error *e)
 {
 	enum status st;
@@ -201,16 +209,7 @@ static enum status parse_shard(const struct map_values *v, struct spec *s, struc
 		st = error_set(e, ST_CONFIG, "a shard has at least 1 byte");
 	if (st != ST_OK)
 		return error_prefix(e, st, "--shard");
-	s->records = strdup(v->records == NULL ? "lines" : v->records);
-	return s->records == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
-}
-
-static enum status copy_text(const char *from, char **to, struct error *e)
-{
-	if (from == NULL)
-		return ST_OK;
-	*to = mem_dup(from, strlen(from));
-	return *to == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+	return copy_text(v->records == NULL ? "lines" : v->records, &s->records, e);
 }
 
 static enum status make_spec(const struct map_values *v, const struct map_words *w,

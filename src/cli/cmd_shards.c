@@ -106,13 +106,15 @@ static enum status show_shard(struct common_view *view, const struct shards_valu
 	return buf_check(b, e);
 }
 
-static enum status show_all(struct common_view *view, const struct shards_values *v, int state,
-    struct error *e)
+/* The exit code. */
+static int show_all(struct common_view *view, const struct shards_values *v, int state)
 {
 	struct ledger_shard page[SHARDS_PAGE];
 	struct ledger_query q = {.stage = view->stage.id, .state = state, .ordinal = -1};
 	int64_t left = v->limit;
+	struct error e;
 	enum status st;
+	int code;
 	size_t n;
 
 	do {
@@ -121,20 +123,21 @@ static enum status show_all(struct common_view *view, const struct shards_values
 
 		q.max = left < SHARDS_PAGE ? (size_t)left : SHARDS_PAGE;
 		n = q.max;
-		st = ledger_shards(view->ledger, &q, page, &n, e);
-		if (st != ST_OK)
-			return st;
+		st = ledger_shards(view->ledger, &q, page, &n, &e);
 		for (i = 0; i < n; i++) {
 			if (st == ST_OK)
-				st = show_shard(view, v, &page[i], &b, e);
+				st = show_shard(view, v, &page[i], &b, &e);
 			q.from = page[i].ordinal + 1;
 			ledger_shard_free(&page[i]);
 		}
 		left -= (int64_t)n;
-		if (st == ST_OK && common_print(&b) != EXIT_DONE)
-			return ST_OK;
-	} while (st == ST_OK && n == SHARDS_PAGE && left > 0);
-	return st;
+		if (st != ST_OK) {
+			buf_free(&b);
+			return common_fail(st, &e);
+		}
+		code = common_print(&b);
+	} while (code == EXIT_DONE && n == SHARDS_PAGE && left > 0);
+	return code;
 }
 
 static int shards_main(int argc, char **argv)
@@ -148,7 +151,7 @@ static int shards_main(int argc, char **argv)
 	struct error e;
 	int code;
 	const char *words[COMMON_WORDS_MAX + 1];
-	enum status st = ST_OK;
+	enum status st;
 
 	if (!common_parse(&verb_shards, argc, argv, &v, words, &code))
 		return code;
@@ -164,9 +167,9 @@ static int shards_main(int argc, char **argv)
 	st = common_view_open(folder, v.run, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	st = show_all(&view, &v, only ? (int)wanted : -1, &e);
+	code = show_all(&view, &v, only ? (int)wanted : -1);
 	common_view_close(&view);
-	return st == ST_OK ? EXIT_DONE : common_fail(st, &e);
+	return code;
 }
 
 const struct verb verb_shards = {

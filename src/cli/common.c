@@ -150,51 +150,73 @@ static bool name_is(const struct ledger_shard *s, const char *word)
 	return same;
 }
 
-enum { CANDIDATES = 64 };
+enum { SEARCH_PAGE = 64, CANDIDATES_SHOWN = 5 };
 
-/* Of the shards whose item begins with the word: the one of exactly that name,
- * else the only one. */
-static enum status choose(struct ledger_shard *list, size_t n, const char *word,
-    struct ledger_shard *out, struct error *e)
+/* Shards whose item begins with what is looked for. */
+struct search {
+	const char *word;
+	size_t n;
+	struct ledger_shard first;
+	bool exact;      /* `first` is the one of exactly that name */
+	struct buf some; /* names of the first ones */
+};
+
+/* Moves the shard into the search, or frees it. */
+static void consider(struct search *s, struct ledger_shard *take_shard)
 {
-	struct buf some = {0};
+	bool exact = name_is(take_shard, s->word);
+
+	if (s->n < CANDIDATES_SHOWN) {
+		buf_str(&s->some, s->n > 0 ? ", " : "");
+		shard_name(take_shard, &s->some);
+	}
+	if (!s->exact && (exact || s->n == 0)) {
+		ledger_shard_free(&s->first);
+		s->first = *take_shard;
+		s->exact = exact;
+	} else {
+		ledger_shard_free(take_shard);
+	}
+	s->n++;
+}
+
+static enum status search_all(struct common_view *v, size_t prefix_len, struct search *s,
+    struct error *e)
+{
+	struct ledger_shard page[SEARCH_PAGE];
+	struct ledger_query q = {.stage = v->stage.id, .state = -1, .ordinal = -1,
+	    .item_prefix = s->word, .item_prefix_len = prefix_len, .max = SEARCH_PAGE};
+	enum status st;
+	size_t n;
 	size_t i;
 
-	for (i = 0; i < n; i++) {
-		if (name_is(&list[i], word) || n == 1) {
-			*out = list[i];
-			memset(&list[i], 0, sizeof(list[i]));
-			return ST_OK;
+	do {
+		st = ledger_shards(v->ledger, &q, page, &n, e);
+		for (i = 0; st == ST_OK && i < n; i++) {
+			q.from = page[i].ordinal + 1;
+			consider(s, &page[i]);
 		}
-	}
-	for (i = 0; i < n && i < 5; i++) {
-		if (i > 0)
-			buf_str(&some, ", ");
-		shard_name(&list[i], &some);
-	}
-	(void)error_set(e, ST_CONFIG, "\"%.100s\" fits %s%zu shards: %s%s", word,
-	    n == CANDIDATES ? "at least " : "", n, some.data == NULL ? "" : some.data,
-	    n > 5 ? ", ..." : "");
-	buf_free(&some);
-	return ST_CONFIG;
+	} while (st == ST_OK && n == SEARCH_PAGE && !s->exact);
+	return st;
 }
 
 static enum status find_by_text(struct common_view *v, const char *word, size_t prefix_len,
     struct ledger_shard *out, struct error *e)
 {
-	struct ledger_shard list[CANDIDATES];
-	struct ledger_query q = {.stage = v->stage.id, .state = -1, .ordinal = -1,
-	    .item_prefix = word, .item_prefix_len = prefix_len, .max = CANDIDATES};
-	size_t n = CANDIDATES;
-	enum status st = ledger_shards(v->ledger, &q, list, &n, e);
-	size_t i;
+	struct search s = {.word = word};
+	enum status st = search_all(v, prefix_len, &s, e);
 
-	if (st != ST_OK)
-		return st;
-	st = n == 0 ? error_set(e, ST_NOT_FOUND, "%s has no shard named \"%.100s\"; "
-	    "ebb shards lists them", v->run.name, word) : choose(list, n, word, out, e);
-	for (i = 0; i < n; i++)
-		ledger_shard_free(&list[i]);
+	if (st == ST_OK && s.n == 0)
+		st = error_set(e, ST_NOT_FOUND, "%s has no shard named \"%.100s\"; "
+		    "ebb shards lists them", v->run.name, word);
+	else if (st == ST_OK && !s.exact && s.n > 1)
+		st = error_set(e, ST_CONFIG, "\"%.100s\" fits %zu shards: %s%s", word, s.n,
+		    s.some.failed ? "" : s.some.data, s.n > CANDIDATES_SHOWN ? ", ..." : "");
+	if (st == ST_OK)
+		*out = s.first;
+	else
+		ledger_shard_free(&s.first);
+	buf_free(&s.some);
 	return st;
 }
 

@@ -1,5 +1,6 @@
 #include "cli/drive.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,12 +127,15 @@ static enum status settle_accepted(struct driving *g, struct store *store,
 
 	for (i = 0; st == ST_OK && i < n; i++) {
 		struct store_sum sum = {.size = files[i].size};
+		enum status there = ST_NOT_FOUND;
 
 		memcpy(sum.hash, files[i].hash, HASH_SIZE);
-		if (files[i].final_path[0] == '\0' ||
-		    store_check(store, files[i].final_path, &sum, e) != ST_OK)
-			in_place = false;
-		if (store_discard(store, files[i].private_path, e) != ST_OK)
+		if (files[i].final_path[0] != '\0')
+			there = store_check(store, files[i].final_path, &sum, e);
+		if (there != ST_OK && there != ST_NOT_FOUND && there != ST_EXISTS)
+			st = there; /* it cannot be told */
+		in_place = in_place && there == ST_OK;
+		if (st == ST_OK && store_discard(store, files[i].private_path, e) != ST_OK)
 			log_line(LOG_WARN, "%s", e->text);
 	}
 	ledger_files_free(files, n);
@@ -174,6 +178,8 @@ static enum status retire_manifest(struct driving *g, struct error *e)
 	st = path.failed ? buf_check(&path, e) : buf_check(&dir, e);
 	if (st == ST_OK && sys_unlink(path.data) == 0)
 		st = file_sync_dir(dir.data, e);
+	else if (st == ST_OK && errno != ENOENT && errno != ENOTDIR)
+		st = error_os(e, errno, "cannot remove the manifest %s", path.data);
 	buf_free(&path);
 	buf_free(&dir);
 	return st;

@@ -87,7 +87,7 @@ static enum status before_command(const struct verb *v, int argc, char **argv, i
 {
 	int at = 0;
 
-	w->inputs = calloc((size_t)argc + 1, sizeof(*w->inputs));
+	w->inputs = mem_zero(((size_t)argc + 1) * sizeof(*w->inputs));
 	if (w->inputs == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	while (at < dashes) {

@@ -103,8 +103,8 @@ struct ledger_backend {
 	    struct error *e);
 	enum status (*input_changed)(struct ledger *l, int64_t row,
 	    const struct file_version *version, struct error *e);
-	enum status (*take_accepted)(struct ledger *l, int64_t stage, int64_t worker, size_t max,
-	    struct ledger_shard *out, size_t *n, struct error *e);
+	enum status (*take_accepted)(struct ledger *l, int64_t stage, int64_t worker, int64_t from,
+	    size_t max, struct ledger_shard *out, size_t *n, struct error *e);
 
 	enum status (*output_get)(struct ledger *l, const char *final, size_t len,
 	    struct ledger_output *out, struct error *e);

@@ -395,13 +395,13 @@ enum status ledger_input_changed(struct ledger *l, int64_t row,
 	return st == ST_OK ? l->backend->input_changed(l, row, version, e) : st;
 }
 
-enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, size_t max,
-    struct ledger_shard *out, size_t *n, struct error *e)
+enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, int64_t from,
+    size_t max, struct ledger_shard *out, size_t *n, struct error *e)
 {
 	enum status st = must_write(l, e);
 
 	*n = 0;
-	return st == ST_OK ? l->backend->take_accepted(l, stage, worker, max, out, n, e) : st;
+	return st == ST_OK ? l->backend->take_accepted(l, stage, worker, from, max, out, n, e) : st;
 }
 
 /* ---- outputs ---- */

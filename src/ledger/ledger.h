@@ -227,7 +227,7 @@ enum status ledger_plan_finish(struct ledger *l, int64_t stage, int64_t total, i
     struct error *e) MUST_USE;
 /* Planned rows whose item was a file, in row order after `*after_row` (0 at
  * first), at most max: for checking whether inputs changed. Returns fewer
- * than max at the end. Only item, version and row are filled. */
+ * than max at the end. Only item, version, row and s.state are filled. */
 struct ledger_shard;
 enum status ledger_plan_inputs(struct ledger *l, int64_t stage, int64_t *after_row, size_t max,
     struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
@@ -331,9 +331,10 @@ enum status ledger_retry(struct ledger *l, int64_t stage, int64_t row, int64_t *
 enum status ledger_input_changed(struct ledger *l, int64_t row, const struct file_version *version,
     struct error *e) MUST_USE;
 /* Accepted but unpublished shards that this worker holds, or whose holder is
- * gone: the latter become this worker's. In order of their ordinals, at most max. */
-enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, size_t max,
-    struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
+ * gone: the latter become this worker's. Those with ordinals from `from` on, in
+ * their order, at most max. */
+enum status ledger_take_accepted(struct ledger *l, int64_t stage, int64_t worker, int64_t from,
+    size_t max, struct ledger_shard *out, size_t *n, struct error *e) MUST_USE;
 
 /* Parses ledger_shard.files; *out is one block, freed with ledger_files_free. */
 enum status ledger_files_parse(const char *json, struct ledger_file **out, size_t *n,

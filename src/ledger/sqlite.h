@@ -214,6 +214,8 @@ enum { ROW_END = 21 };
 #define SHARD_COLUMNS \
 	ROW_COLUMNS ", item, part, occurrence, offset, length, final, files"
 
+/* ST_CORRUPT for a number that is no state. */
+enum status col_state(struct q *q, int i, enum shard_state *out, struct error *e) MUST_USE;
 enum status row_from(struct q *q, struct row *r, struct error *e) MUST_USE;
 enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e) MUST_USE;
 void shards_free(struct ledger_shard *out, size_t *n);
@@ -334,8 +336,8 @@ enum status sqlite_retry(struct ledger *l, int64_t stage, int64_t row, int64_t *
     struct error *e);
 enum status sqlite_input_changed(struct ledger *l, int64_t row,
     const struct file_version *version, struct error *e);
-enum status sqlite_take_accepted(struct ledger *l, int64_t stage, int64_t worker, size_t max,
-    struct ledger_shard *out, size_t *n, struct error *e);
+enum status sqlite_take_accepted(struct ledger *l, int64_t stage, int64_t worker, int64_t from,
+    size_t max, struct ledger_shard *out, size_t *n, struct error *e);
 
 enum status sqlite_output_get(struct ledger *l, const char *final, size_t len,
     struct ledger_output *out, struct error *e);

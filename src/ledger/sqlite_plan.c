@@ -533,14 +533,13 @@ static enum status uncount_from(struct sqlite_ledger *l, int64_t stage, int64_t 
 	q_int(&q, stage);
 	q_int(&q, first);
 	while (st == ST_OK && q_row(&q)) {
-		int state = col_small(&q, 0);
+		enum shard_state state;
 
-		if (state < 0 || state >= SHARD_STATES) {
-			st = sqlite_damaged(l, "a shard is in a state that does not exist", e);
+		st = col_state(&q, 0, &state, e);
+		if (st != ST_OK)
 			break;
-		}
 		c->add[COUNTER_PLANNED] -= col_int(&q, 1);
-		c->add[COUNTER_STATE + state] -= col_int(&q, 1);
+		c->add[COUNTER_STATE + (int)state] -= col_int(&q, 1);
 		c->add[COUNTER_WITH_FILES] -= col_int(&q, 2);
 	}
 	return q_end(&q, st, e);
@@ -708,7 +707,7 @@ enum status sqlite_plan_inputs(struct ledger *base, int64_t stage, int64_t *afte
 	struct q q;
 	enum status st = ST_OK;
 
-	q_open(&q, sq(base), "SELECT row, item, v_exists, v_size, v_mtime_ns FROM shard "
+	q_open(&q, sq(base), "SELECT row, item, v_exists, v_size, v_mtime_ns, state FROM shard "
 	    "WHERE row > ? AND stage = ? AND was_file = 1 AND ordinal >= 0 ORDER BY row");
 	q_int(&q, *after_row);
 	q_int(&q, stage);
@@ -720,7 +719,9 @@ enum status sqlite_plan_inputs(struct ledger *base, int64_t stage, int64_t *afte
 		s->version.exists = col_int(&q, 2) != 0;
 		s->version.size = col_int(&q, 3);
 		s->version.mtime_ns = col_int(&q, 4);
-		st = col_dup(&q, 1, LEDGER_ITEM_MAX, &s->item, &s->item_len, e);
+		st = col_state(&q, 5, &s->s.state, e);
+		if (st == ST_OK)
+			st = col_dup(&q, 1, LEDGER_ITEM_MAX, &s->item, &s->item_len, e);
 		if (st == ST_OK)
 			++*n;
 	}

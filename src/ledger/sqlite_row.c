@@ -16,18 +16,28 @@ enum { COUNTED = sizeof(counted) / sizeof(counted[0]) };
 
 /* ---- reading ---- */
 
+enum status col_state(struct q *q, int i, enum shard_state *out, struct error *e)
+{
+	int state = col_small(q, i);
+
+	if (state < 0 || state >= SHARD_STATES)
+		return sqlite_damaged(q->l, "a shard is in a state that does not exist", e);
+	*out = (enum shard_state)state;
+	return ST_OK;
+}
+
 enum status row_from(struct q *q, struct row *r, struct error *e)
 {
-	int state = col_small(q, 3);
+	enum status st;
 	int i;
 
 	memset(r, 0, sizeof(*r));
-	if (state < 0 || state >= SHARD_STATES)
-		return sqlite_damaged(q->l, "a shard is in a state that does not exist", e);
+	st = col_state(q, 3, &r->s.state, e);
+	if (st != ST_OK)
+		return st;
 	r->row = col_int(q, 0);
 	r->stage = col_int(q, 1);
 	r->ordinal = col_int(q, 2);
-	r->s.state = (enum shard_state)state;
 	r->s.epoch = col_int(q, 4);
 	r->s.floor = col_int(q, 5);
 	if (r->s.epoch < 0 || r->s.epoch >= INT64_MAX)

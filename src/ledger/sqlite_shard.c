@@ -454,8 +454,8 @@ static enum status take_one(struct sqlite_ledger *l, int64_t row, int64_t worker
 	return q_run(&q, e);
 }
 
-enum status sqlite_take_accepted(struct ledger *base, int64_t stage, int64_t worker, size_t max,
-    struct ledger_shard *out, size_t *n, struct error *e)
+enum status sqlite_take_accepted(struct ledger *base, int64_t stage, int64_t worker, int64_t from,
+    size_t max, struct ledger_shard *out, size_t *n, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	struct q q;
@@ -467,10 +467,11 @@ enum status sqlite_take_accepted(struct ledger *base, int64_t stage, int64_t wor
 	st = worker_must_be_here(l, worker, e);
 	if (st == ST_OK) {
 		q_open(&q, l, "SELECT " SHARD_COLUMNS " FROM shard INDEXED BY shard_open "
-		    "WHERE stage = ? AND " IS_ACCEPTED " AND not_before = 0 AND ordinal >= 0 "
+		    "WHERE stage = ? AND " IS_ACCEPTED " AND not_before = 0 AND ordinal >= ? "
 		    "AND (worker = ? OR NOT EXISTS (SELECT 1 FROM worker AS w "
 		    "WHERE w.id = shard.worker AND w.gone = 0)) ORDER BY ordinal");
 		q_int(&q, stage);
+		q_int(&q, from < 0 ? 0 : from);
 		q_int(&q, worker);
 		st = shards_from(&q, max, out, n, e);
 	}

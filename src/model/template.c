@@ -428,10 +428,9 @@ enum status template_expand(const struct template *t, const struct template_valu
 		st = put_piece(out, &t->pieces[i], v, e);
 	if (st == ST_OK)
 		st = buf_check(out, e);
-	if (st != ST_OK) {
+	if (st != ST_OK && !out->failed && out->data != NULL) {
 		out->len = before;
-		if (out->data != NULL)
-			out->data[before] = '\0';
+		out->data[before] = '\0';
 	}
 	return st;
 }

@@ -57,7 +57,7 @@ struct template_values {
 };
 
 /* Appends the expansion to *out. ST_CONFIG: an argument number that the item
- * does not have; ST_NO_MEMORY. On failure *out has the bytes it had. */
+ * does not have, and *out has the bytes it had; ST_NO_MEMORY, as in buf_check. */
 enum status template_expand(const struct template *t, const struct template_values *v,
     struct buf *out, struct error *e) MUST_USE;
 

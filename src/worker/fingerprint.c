@@ -49,10 +49,13 @@ static enum status add_shell_words(struct hash *h, const char *text, struct erro
 	while (st == ST_OK && *text != '\0') {
 		size_t len = strcspn(text, separators);
 		/* What stands behind > is not what the result depends on. */
-		char *word = len > 0 && len < 4096 && !written ? mem_dup(text, len) : NULL;
+		bool counts = len > 0 && len < 4096 && !written;
+		char *word = counts ? mem_dup(text, len) : NULL;
 
 		if (word != NULL)
 			st = add_file(h, word, e);
+		else if (counts)
+			st = error_set(e, ST_NO_MEMORY, "out of memory");
 		free(word);
 		written = text[len] == '>' || (written && len == 0 && text[len] != '\0');
 		text += len + (text[len] != '\0');

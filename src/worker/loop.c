@@ -73,6 +73,7 @@ static void done_claim(struct op *op)
 
 	w->claiming = false;
 	if (op->status != ST_OK) {
+		drop_shards(c->shards, &c->n); /* of a group that was not committed */
 		loop_fatal(w, op->status, &op->error);
 	} else {
 		for (i = 0; i < c->n; i++) {
@@ -436,9 +437,18 @@ static bool may_send(const struct work *w, const struct attempt *a)
 	bool exact = w->uses_slot || w->spec->shard == SPEC_BYTES;
 	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
 
-	if (w->alone || w->inflight[w->next_id % INFLIGHT_MAX] != NULL)
+	if (w->alone)
 		return false;
 	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
+}
+
+/* An id whose place in `inflight` is free. may_send leaves half of them so; one
+ * that runs for long keeps its own, and the others go round it. */
+static uint64_t new_id(struct work *w)
+{
+	while (w->inflight[w->next_id % INFLIGHT_MAX] != NULL)
+		w->next_id++;
+	return w->next_id++;
 }
 
 /* {%} is part of the command, so the lane is chosen here and not by the
@@ -462,7 +472,7 @@ static void send_ready(struct work *w)
 		struct error e;
 		enum status st;
 
-		a->id = w->next_id++;
+		a->id = new_id(w);
 		a->lane = reserve_lane(w);
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {
@@ -608,7 +618,7 @@ static void look(struct work *w, bool sweep)
 	committer_submit(w->committer, &o->op);
 }
 
-static void take_published(struct work *w)
+void loop_take_published(struct work *w)
 {
 	struct attempt_list l = publisher_take(w->publisher);
 	struct attempt *a;
@@ -684,7 +694,8 @@ static void check_end(struct work *w)
 	const int64_t *n = w->last.count;
 
 	if (w->stop_level > 0) {
-		bool idle = w->open == 0 || (w->stop_level == 2 && w->sent == 0);
+		bool idle = w->open == publisher_held(w->publisher) ||
+		    (w->stop_level == 2 && w->sent == 0);
 
 		if (idle && !w->claiming && !w->looking)
 			uv_stop(&w->loop);
@@ -726,10 +737,6 @@ static void start_planner(struct work *w)
 		return;
 	if (w->spec->out != NULL && w->open > 0)
 		return;
-	if (w->recover_again) {
-		loop_recover(w);
-		return;
-	}
 	w->plan_pending = false;
 	st = planner_start(w, &e);
 	if (st != ST_OK)
@@ -741,7 +748,7 @@ void loop_step(struct work *w)
 	if (w->closing)
 		return;
 	committer_dispatch(w->committer);
-	take_published(w);
+	loop_take_published(w);
 	check_health(w);
 	check_plan(w);
 	if (w->stop_level > 0) {

@@ -12,6 +12,8 @@ void loop_receive(struct work *w);
 /* Every 100 ms or so: drains, the progress line, other workers. */
 void loop_tick(struct work *w);
 void loop_signal(struct work *w, int sig);
+/* Counts and logs what the publisher has finished since. */
+void loop_take_published(struct work *w);
 /* Accepted output of dead workers, taken over at the start. */
 void loop_recover(struct work *w);
 /* Something that this worker cannot go on without is gone. */

@@ -16,7 +16,9 @@ struct publisher {
 	pthread_cond_t more;
 	struct attempt_list given;    /* from the loop */
 	struct attempt_list finished; /* for the loop */
-	struct attempt_list held;     /* accepted, waiting for their turn (-k) */
+	struct attempt_list held;     /* accepted, waiting for their turn (-k): the
+	                               * thread's own */
+	size_t n_held;                /* for the loop */
 	bool stop;
 	enum status health;
 	struct error health_error;
@@ -296,6 +298,13 @@ static enum status exec_first_open(struct ledger *l, struct op *op, struct error
 	return ST_OK;
 }
 
+static void tell_held(struct publisher *p)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	p->n_held = p->held.n;
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
 static int by_ordinal(const void *x, const void *y)
 {
 	const struct attempt *const *a = x;
@@ -330,9 +339,9 @@ static enum status publish_in_order(struct publisher *p, struct error *e)
 	qsort(all, n, sizeof(struct attempt *), by_ordinal);
 	while (due < n && all[due]->shard.ordinal < o.first)
 		due++;
-	while (due < n) {
+	while (due < n)
 		attempt_push(&p->held, all[--n]);
-	}
+	tell_held(p);
 	for (n = 0; st == ST_OK && n < due; n += GROUP_MAX)
 		st = publish_group(p, all + n, due - n < GROUP_MAX ? due - n : GROUP_MAX, e);
 	free(all);
@@ -362,6 +371,7 @@ static enum status take_through(struct publisher *p, struct attempt **list, size
 		else
 			finish_all(p, &list[i], 1);
 	}
+	tell_held(p);
 	return ST_OK;
 }
 
@@ -474,6 +484,16 @@ enum status publisher_health(struct publisher *p, struct error *e)
 		*e = p->health_error;
 	(void)pthread_mutex_unlock(&p->lock);
 	return st;
+}
+
+size_t publisher_held(struct publisher *p)
+{
+	size_t n;
+
+	(void)pthread_mutex_lock(&p->lock);
+	n = p->n_held;
+	(void)pthread_mutex_unlock(&p->lock);
+	return n;
 }
 
 void publisher_stop(struct publisher *p)

@@ -9,6 +9,7 @@ enum { RECOVER_MAX = 256 }; /* a page */
 struct recover_op {
 	struct op op;
 	struct work *w;
+	int64_t from; /* ordinal that the page begins at */
 	struct ledger_shard shards[RECOVER_MAX];
 	size_t n;
 };
@@ -20,7 +21,8 @@ static enum status exec_recover(struct ledger *l, struct op *op, struct error *e
 	/* What an earlier try of the group left. */
 	while (o->n > 0)
 		ledger_shard_free(&o->shards[--o->n]);
-	return ledger_take_accepted(l, o->w->stage, o->w->me.id, RECOVER_MAX, o->shards, &o->n, e);
+	return ledger_take_accepted(l, o->w->stage, o->w->me.id, o->from, RECOVER_MAX, o->shards,
+	    &o->n, e);
 }
 
 /* An accepted row as an attempt that has only to be published. */
@@ -60,28 +62,33 @@ static bool is_ours(const struct work *w, int64_t row)
 	return false;
 }
 
+static void recover_from(struct work *w, int64_t from);
+
 static void done_recover(struct op *op)
 {
 	struct recover_op *o = (struct recover_op *)op;
 	struct work *w = o->w;
+	bool more = op->status == ST_OK && o->n == RECOVER_MAX;
+	int64_t next = more ? o->shards[o->n - 1].ordinal + 1 : 0;
 	size_t i;
 
 	w->recovering = false;
-	w->recover_again = o->n == RECOVER_MAX;
 	if (op->status != ST_OK)
 		loop_fatal(w, op->status, &op->error);
-	for (i = 0; op->status == ST_OK && i < o->n; i++) {
-		if (is_ours(w, o->shards[i].row))
+	for (i = 0; i < o->n; i++) {
+		if (op->status != ST_OK || is_ours(w, o->shards[i].row))
 			ledger_shard_free(&o->shards[i]);
 		else
 			recover_one(w, &o->shards[i]);
 	}
 	free(o);
+	if (more)
+		recover_from(w, next);
 }
 
-void loop_recover(struct work *w)
+static void recover_from(struct work *w, int64_t from)
 {
-	struct recover_op *o = w->recovering ? NULL : mem_zero(sizeof(*o));
+	struct recover_op *o = w->recovering || w->closing ? NULL : mem_zero(sizeof(*o));
 
 	if (o == NULL)
 		return;
@@ -90,5 +97,11 @@ void loop_recover(struct work *w)
 	o->op.done = done_recover;
 	o->op.urgent = true;
 	o->w = w;
+	o->from = from;
 	committer_submit(w->committer, &o->op);
+}
+
+void loop_recover(struct work *w)
+{
+	recover_from(w, 0);
 }

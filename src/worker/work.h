@@ -127,9 +127,8 @@ struct work {
 	bool start_said;
 	bool plan_pending;        /* the planner waits for what is being recovered */
 	bool recovering;          /* accepted output is being looked for */
-	bool recover_again;       /* there may be more of it */
 	bool closing;             /* the loop only waits for pool threads now */
-	int64_t oom_kills;        /* of this machine, at the last look */
+	int64_t oom_kills;        /* wrap_oom_kills at the last look */
 	bool success_seen;        /* some attempt of this stage was done, ever */
 	struct worker_result *result;
 };
@@ -157,6 +156,8 @@ void wrap_classify(struct attempt *a);
 /* True if there is work for wrap_run; false: straight to the ledger. */
 bool wrap_needed(const struct attempt *a);
 void wrap_run(struct attempt *a);
+/* The kernel's count of out-of-memory kills on this machine since its boot. */
+int64_t wrap_oom_kills(void);
 
 /* publish.c */
 enum status publisher_start(struct work *w, struct error *e) MUST_USE;
@@ -164,7 +165,11 @@ enum status publisher_start(struct work *w, struct error *e) MUST_USE;
 void publisher_give(struct publisher *p, struct attempt *a);
 /* On the loop's thread: what has been published (or refused) since. */
 struct attempt_list publisher_take(struct publisher *p);
-/* Ends the thread when what was given is through. Records may still be on their
+/* How many wait for shards before them in the list (-k). What a stop leaves of
+ * them is delivered by the next start. */
+size_t publisher_held(struct publisher *p);
+/* Ends the thread when what was given is through, and what is held and whose
+ * turn has come. Records may still be on their
  * way at the committer; destroy it after that has been stopped. NULL is fine. */
 void publisher_stop(struct publisher *p);
 void publisher_destroy(struct publisher *p);

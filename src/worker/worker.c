@@ -103,6 +103,7 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 		return st;
 	w->result->before = w->last;
 	w->success_seen = w->last.ended[CAUSE_DONE] > 0;
+	w->oom_kills = wrap_oom_kills();
 	return joblog_open(w, e);
 }
 
@@ -176,6 +177,8 @@ static void stop_threads(struct work *w)
 		committer_destroy(w->committer);
 		w->committer = NULL;
 	}
+	if (w->publisher != NULL)
+		loop_take_published(w);
 	publisher_destroy(w->publisher);
 	w->publisher = NULL;
 }

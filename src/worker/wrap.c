@@ -71,8 +71,7 @@ void attempt_free(struct attempt *a)
 	free(a);
 }
 
-/* The kernel's count of out-of-memory kills since boot. */
-static int64_t oom_kills(void)
+int64_t wrap_oom_kills(void)
 {
 	struct buf b = {0};
 	int64_t n = 0;
@@ -89,7 +88,7 @@ static int64_t oom_kills(void)
 
 static bool killed_for_memory(struct work *w)
 {
-	int64_t n = oom_kills();
+	int64_t n = wrap_oom_kills();
 	bool more = n > w->oom_kills;
 
 	w->oom_kills = n;

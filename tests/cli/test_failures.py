@@ -283,6 +283,16 @@ def test_logs_of_another_run(logged):
     assert b"err beta" in logged.ebb("logs", "--run", "r1", "beta").out
 
 
+def test_logs_of_a_name_that_many_others_begin_with(box):
+    items = ["x%d" % i for i in range(1, 101)] + ["x"]
+    box.map("-q", "echo err {} >&2", ":::", *items)
+    assert b"err x\n" in box.ebb("logs", "x").out
+    many = ["y%d" % i for i in range(1, 201)]
+    box.map("-q", "echo err {} >&2", ":::", *many)
+    assert "fits 200 shards: y1, y2, y3, y4, y5, ..." in box.ebb("logs", "y", code=2).err
+
+
+
 def test_logs_without_a_word(logged):
     assert "SHARD" in logged.ebb("logs", code=2).err
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import ebbtest
-from ebbcli import HELD, LOG, wait_for_lines
+from ebbcli import HELD, LOG, wait_for_done, wait_for_lines
 
 
 # ---- to stdout ----
@@ -28,6 +28,15 @@ def test_without_keep_order_what_ends_first_comes_first(box):
     ebbtest.wait_until(lambda: run.out() == b"fast\n", 10, "the fast one's output")
     box.release()
     assert run.wait(10).out == b"fast\nslow\n"
+
+
+def test_one_long_command_does_not_stop_the_others(box):
+    box.hold()
+    run = box.begin("map", "-j2", "test {} != long || { " + HELD + "; }",
+                    stdin=b"long\n" + b"x\n" * 1500)
+    wait_for_done(box, 1500, 60)
+    box.release()
+    assert run.wait(10).code == 0
 
 
 def test_outputs_are_never_mixed(box):

@@ -1,7 +1,6 @@
 """Killed and started again, the same line goes on: what was done is not run
 again, whatever became of the list meanwhile."""
 
-import json
 import gzip
 import os
 import signal
@@ -10,26 +9,17 @@ from collections import Counter
 import pytest
 
 import ebbtest
-from ebbcli import HELD, LOG, wait_for_lines
+from ebbcli import HELD, LOG, wait_for_done, wait_for_lines
 
 # Appends the item to the log, waits while held if it is h..., writes.
 STEP = LOG + "; case {} in [h]*) " + HELD + ";; esac; echo out {}"
-
-
-def done_count(box, n):
-    """n outputs are published in the newest run, as the ledger says."""
-    def look():
-        r = box.ebb("status", "--json", code=None)
-        return r.code == 0 and b'"runs":[]' not in r.out and \
-            json.loads(r.out)["runs"][-1]["done"] >= n
-    return ebbtest.wait_until(look, 10, "%d done" % n)
 
 
 def half_done(box, args, done, log):
     """Starts the line with its held items, kills it -9 when `done` are done."""
     box.hold()
     run = box.begin("map", *args)
-    done_count(box, done)
+    wait_for_done(box, done)
     wait_for_lines(box, log)
     box.crash(run)
     box.release()
@@ -106,6 +96,18 @@ def test_keep_order_after_a_restart_delivers_the_rest(box):
     half_done(box, args, 2, 3)
     out = box.map(*args).out
     assert out.endswith(b"out h\nout c\n")
+
+
+def test_keep_order_after_a_restart_with_many_that_wait(box):
+    args = ["-k", "-j2", "-q", "test {} != 1 || { " + HELD + "; }; echo {}"]
+    items = "".join("%d\n" % i for i in range(1, 601)).encode()
+    box.hold()
+    run = box.begin("map", *args, stdin=items)
+    wait_for_done(box, 599, 60)
+    box.crash(run)
+    assert run.out() == b""
+    box.release()
+    assert box.map(*args, stdin=items).out == items
 
 
 def test_a_finished_list_starts_anew(box):
@@ -284,6 +286,29 @@ def test_input_changed_between_two_starts(box):
     assert box.read("a.o") == b"changed" and box.read("b.o") == b"1"
 
 
+def test_a_command_that_changes_its_input_runs_once(box):
+    """The list is recognised and its inputs are compared with what was recorded
+    while the first commands are already changing them."""
+    items = ["a", "b", "c", "d"]
+    for i in items:
+        box.write(i, "x")
+    box.write("list", "".join(i + "\n" for i in items) + "no file\n" * 2100)
+    step = "case {} in ?) echo >>{}; " + HELD + ";; *) :;; esac"
+    args = ["-j2", "-a", "list", LOG + "; " + step]
+    box.hold()
+    run = box.begin("map", *args)
+    ebbtest.wait_until(lambda: b'"plan_complete":true' in
+                       box.ebb("status", "--json", code=None).out, 10, "it is planned")
+    box.crash(run)
+    box.forget()
+    run = box.begin("map", *args)
+    wait_for_lines(box, 2)
+    ebbtest.wait_until(lambda: "to do" in run.err(), 10, "the list is read")
+    box.release()
+    assert run.wait(20).code == 0
+    assert [box.ran().count(i) for i in items] == [1, 1, 1, 1]
+
+
 def test_input_changed_before_its_turn_is_read_as_it_is_then(box):
     box.write("h", "1")
     box.write("late", "old")
@@ -397,7 +422,7 @@ def test_sed_in_place_is_not_run_twice(box):
             ":::", "a", "b", "h"]
     box.hold()
     run = box.begin("map", *args)
-    done_count(box, 2)
+    wait_for_done(box, 2)
     wait_for_lines(box, 1)
     box.crash(run)
     box.release()

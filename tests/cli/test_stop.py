@@ -8,7 +8,7 @@ import time
 import pytest
 
 import ebbtest
-from ebbcli import HELD, LOG, wait_for_lines
+from ebbcli import HELD, LOG, wait_for_done, wait_for_lines
 
 STEP = LOG + "; " + HELD + "; echo {}"
 CODES = {signal.SIGTERM: 75, signal.SIGINT: 130, signal.SIGHUP: 75}
@@ -116,6 +116,20 @@ def test_a_command_that_ends_well_when_told_to_stop_is_run_again(box):
     box.release()
     box.map(*args)
     assert box.read("a.o") == b"whole\n"
+
+
+def test_outputs_that_wait_for_their_turn_do_not_hold_up_the_end(box):
+    box.hold()
+    args = ["-k", "-j2", "--grace", "300ms",
+            "test {} != b || { " + HELD + "; }; echo {}", ":::", *"abcd"]
+    run = box.begin("map", *args)
+    wait_for_done(box, 3)
+    os.kill(run.pid, signal.SIGTERM)
+    r = run.wait(10)
+    assert r.code == 75 and r.out == b"a\n"
+    box.wait_alone()
+    box.release()
+    assert box.map(*args).out == b"b\nc\nd\n"
 
 
 def test_ctrl_c_reaches_ebb_alone(box):

@@ -247,6 +247,12 @@ def test_shards_json(used):
     assert bad["attempts"][0]["note"] == "why y" and bad["attempts"][0]["stdout_bytes"] == 2
 
 
+@pytest.mark.parametrize("args", [["shards"], ["shards", "--json"], ["status"]])
+def test_a_listing_that_cannot_be_written(used, args):
+    with open("/dev/full", "wb") as full:
+        assert "No space left" in used.ebb(*args, stdout=full, code=3).err
+
+
 def test_shards_of_a_state(used):
     assert [r["name"] for r in used.shards("--state", "failed")] == ["y"]
     assert [r["name"] for r in used.shards("--state", "published")] == ["x"]

@@ -380,11 +380,13 @@ static void changed_versions(void **state)
 	assert_int_equal(n, 2);
 	assert_string_equal(got[0].item, "a");
 	assert_false(got[0].version.exists);
+	assert_int_equal(got[0].s.state, SHARD_PUBLISHED);
 	assert_int_equal(got[1].version.size, 1);
 	free_n(got, 2);
 	OK(ledger_plan_inputs(f->l, f->stage, &after_row, 2, got, &n, &err));
 	assert_int_equal(n, 1);
 	assert_string_equal(got[0].item, "c");
+	assert_int_equal(got[0].s.state, SHARD_LEASED);
 	free_n(got, 1);
 
 	items[0].version = gone;
@@ -978,9 +980,9 @@ static void workers(void **state)
 	a = attempt_of(1, f->worker, CAUSE_DONE, 1);
 	OK(ledger_accept(f->l, got[3].row, &a, &file, 1, NULL, &err));
 	OK(ledger_lease_take(f->l, f->stage, "plan", f->worker, &err));
-	OK(ledger_take_accepted(f->l, f->stage, second, 4, again, &n, &err));
+	OK(ledger_take_accepted(f->l, f->stage, second, 0, 4, again, &n, &err));
 	assert_int_equal(n, 0); /* its holder is there */
-	OK(ledger_take_accepted(f->l, f->stage, f->worker, 4, again, &n, &err));
+	OK(ledger_take_accepted(f->l, f->stage, f->worker, 0, 4, again, &n, &err));
 	assert_int_equal(n, 1);
 	free_n(again, 1);
 
@@ -991,7 +993,7 @@ static void workers(void **state)
 	assert_int_equal(lost, 0);
 	IS(ST_FENCED, ledger_worker_renew(f->l, f->worker, 1, &err));
 	IS(ST_FENCED, ledger_claim(f->l, f->stage, f->worker, 9, 1, again, &n, &next, &err));
-	IS(ST_FENCED, ledger_take_accepted(f->l, f->stage, f->worker, 1, again, &n, &err));
+	IS(ST_FENCED, ledger_take_accepted(f->l, f->stage, f->worker, 0, 1, again, &n, &err));
 	IS(ST_FENCED, ledger_accept(f->l, got[0].row, &a, NULL, 0, NULL, &err));
 	OK(ledger_lease_take(f->l, f->stage, "plan", second, &err));
 
@@ -1002,7 +1004,9 @@ static void workers(void **state)
 	assert_int_equal(again[1].attempts, 0);
 	assert_int_equal(again[1].s.epoch, 2);
 	free_n(again, 3);
-	OK(ledger_take_accepted(f->l, f->stage, second, 4, again, &n, &err));
+	OK(ledger_take_accepted(f->l, f->stage, second, 4, 4, again, &n, &err));
+	assert_int_equal(n, 0); /* its ordinal is 3 */
+	OK(ledger_take_accepted(f->l, f->stage, second, 3, 4, again, &n, &err));
 	assert_int_equal(n, 1);
 	assert_int_equal(again[0].worker, second);
 	assert_non_null(again[0].files);
@@ -1255,7 +1259,7 @@ static void play_once(struct play *p, int who)
 		free_n(got, n);
 		break;
 	case 5:
-		OK(ledger_take_accepted(l, p->f->stage, p->worker[who], 8, got, &n, &err));
+		OK(ledger_take_accepted(l, p->f->stage, p->worker[who], 0, 8, got, &n, &err));
 		free_n(got, n);
 		break;
 	default: play_shard(p, l, p->worker[who]); break;

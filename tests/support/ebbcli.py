@@ -164,4 +164,14 @@ def wait_for_lines(box, n, seconds=10):
                       "%d lines in the run log" % n)
 
 
-__all__ = ["CliBox", "CliRunning", "HELD", "LOG", "Result", "ebbtest", "tree", "wait_for_lines"]
+def wait_for_done(box, n, seconds=10):
+    """n shards are done in the newest run, as the ledger says."""
+    def look():
+        r = box.ebb("status", "--json", code=None)
+        return r.code == 0 and b'"runs":[]' not in r.out and \
+            json.loads(r.out)["runs"][-1]["done"] >= n
+    return wait_until(look, seconds, "%d done" % n)
+
+
+__all__ = ["CliBox", "CliRunning", "HELD", "LOG", "Result", "ebbtest", "tree", "wait_for_done",
+           "wait_for_lines"]
