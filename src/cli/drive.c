@@ -22,31 +22,27 @@ enum { LOG_CAP = 16 << 20, LOCK_WAIT_MS = 1000, BUSY_MS = 5000 };
 struct driving {
 	const struct drive *d;
 	struct state *state;
+	struct buf path;     /* of the ledger */
 	struct ledger *ledger;
 	struct worker_body *body;
 	struct ledger_run run;
 	uint8_t key[PIPELINE_KEY_SIZE];
-	uint8_t fingerprint[HASH_SIZE];
+	struct worker_stage *stage; /* as many as the pipeline has */
 	char lock[64];
 	char holders[128];   /* " (pid 12)", for messages */
 	int lock_fd;
 	int64_t retried;
-	int64_t carry_from;
 	bool fresh_generation;
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
 {
 	struct ledger_options lo = {.create = true, .busy_ms = BUSY_MS};
-	struct buf path = {0};
 	enum status st;
 
-	state_path(g->state, &path, "ledger.db");
-	st = buf_check(&path, e);
-	if (st == ST_OK)
-		st = ledger_open(path.data, &lo, &g->ledger, e);
-	buf_free(&path);
-	return st;
+	state_path(g->state, &g->path, "ledger.db");
+	st = buf_check(&g->path, e);
+	return st == ST_OK ? ledger_open(g->path.data, &lo, &g->ledger, e) : st;
 }
 
 static void close_ledger(struct driving *g)
@@ -145,10 +141,11 @@ static enum status settle_accepted(struct driving *g, struct store *store,
 	    : ledger_output_gone(g->ledger, s->row, s->s.epoch, e);
 }
 
-/* Before a run starts over. */
-static enum status drop_accepted(struct driving *g, struct error *e)
+/* What the stage of an older generation had accepted. */
+static enum status drop_accepted(struct driving *g, const struct ledger_stage *older,
+    struct error *e)
 {
-	struct ledger_query q = {.stage = g->run.stage, .state = SHARD_ACCEPTED, .ordinal = -1,
+	struct ledger_query q = {.stage = older->id, .state = SHARD_ACCEPTED, .ordinal = -1,
 	    .max = 1};
 	struct store *store = NULL;
 	struct ledger_shard s;
@@ -167,14 +164,16 @@ static enum status drop_accepted(struct driving *g, struct error *e)
 }
 
 /* A manifest that is there always matches what is there. */
-static enum status retire_manifest(struct driving *g, struct error *e)
+static enum status retire_manifest(struct driving *g, const struct ledger_stage *older,
+    struct error *e)
 {
 	struct buf path = {0};
 	struct buf dir = {0};
 	enum status st;
 
 	state_path(g->state, &dir, "runs/%s", g->run.name);
-	state_path(g->state, &path, "runs/%s/_ebb_manifest.%s.map.json", g->run.name, g->run.name);
+	state_path(g->state, &path, "runs/%s/_ebb_manifest.%s.%s.json", g->run.name, g->run.name,
+	    older->name);
 	st = path.failed ? buf_check(&path, e) : buf_check(&dir, e);
 	if (st == ST_OK && sys_unlink(path.data) == 0)
 		st = file_sync_dir(dir.data, e);
@@ -189,41 +188,80 @@ static enum status next_generation(struct driving *g, const struct ledger_run_de
     struct error *e)
 {
 	struct retry_policy policy = g->d->pipeline->stage[0].retry;
+	struct ledger_stage *older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
 	int64_t lost;
-	enum status st = sweep_workers(g->state, g->ledger, g->run.id, 0, &policy, &lost, e);
+	size_t n = 0;
+	size_t i;
+	enum status st = older == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : sweep_workers(g->state, g->ledger, g->run.id, 0, &policy, &lost, e);
 
 	if (st == ST_OK)
-		st = drop_accepted(g, e);
-	if (st == ST_OK)
-		st = retire_manifest(g, e);
+		st = ledger_run_stages(g->ledger, g->run.id, 0, older, PIPELINE_STAGES_MAX, &n, e);
+	for (i = 0; st == ST_OK && i < n; i++) {
+		st = drop_accepted(g, &older[i], e);
+		if (st == ST_OK)
+			st = retire_manifest(g, &older[i], e);
+	}
+	free(older);
 	if (st != ST_OK)
 		return st;
 	g->fresh_generation = true;
 	return ledger_run_renew(g->ledger, &g->run, def, e);
 }
 
-/* The stage of the generation before, for items that are done already. */
+/* The stages of the generation before, for shards that are done already. */
 static enum status find_carry(struct driving *g, struct error *e)
 {
-	struct ledger_stage older;
+	struct ledger_stage *older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
 	size_t n = 0;
-	enum status st = g->run.generation == 1 ? ST_OK : ledger_run_stages(g->ledger, g->run.id,
-	    g->run.generation - 1, &older, 1, &n, e);
+	size_t i;
+	enum status st = older == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
 
-	if (st == ST_OK && n == 1)
-		g->carry_from = older.id;
+	if (st == ST_OK && g->run.generation > 1)
+		st = ledger_run_stages(g->ledger, g->run.id, g->run.generation - 1, older,
+		    PIPELINE_STAGES_MAX, &n, e);
+	for (i = 0; st == ST_OK && i < n; i++) {
+		int number = pipeline_find(g->d->pipeline, older[i].name);
+
+		if (number >= 0)
+			g->stage[number].carry_from = older[i].id;
+	}
+	free(older);
+	return st;
+}
+
+/* A fresh budget for what failed in an earlier start. */
+static enum status retry_failed(struct driving *g, struct error *e)
+{
+	struct ledger_stage *list = mem_zero(PIPELINE_STAGES_MAX * sizeof(*list));
+	int64_t retried;
+	size_t n = 0;
+	size_t i;
+	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : ledger_run_stages(g->ledger, g->run.id, 0, list, PIPELINE_STAGES_MAX, &n, e);
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		if (list[i].sealed)
+			continue;
+		st = ledger_retry(g->ledger, list[i].id, 0, &retried, e);
+		g->retried += st == ST_OK ? retried : 0;
+	}
+	free(list);
 	return st;
 }
 
 /* Finds the run's row, or makes one, or begins its next generation. */
 static enum status find_run(struct driving *g, struct error *e)
 {
-	static const char *const stages[] = {"map"};
-	struct ledger_run_def def = {.stages = stages, .n_stages = 1};
+	const char *stages[PIPELINE_STAGES_MAX];
+	struct ledger_run_def def = {.stages = stages, .n_stages = g->d->pipeline->n_stages};
 	struct buf json = {0};
 	struct buf title = {0};
 	enum status st;
+	size_t i;
 
+	for (i = 0; i < def.n_stages; i++)
+		stages[i] = g->d->pipeline->stage[i].name;
 	ledger_run_free(&g->run);
 	pipeline_title(g->d->pipeline, &title);
 	st = pipeline_encode(g->d->pipeline, &json, e);
@@ -242,7 +280,7 @@ static enum status find_run(struct driving *g, struct error *e)
 		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
 			st = next_generation(g, &def, e);
 		else
-			st = ledger_retry(g->ledger, g->run.stage, 0, &g->retried, e);
+			st = retry_failed(g, e);
 		/* A list that was killed while it was read takes over the rest. */
 		if (st == ST_OK && g->d->skip_done)
 			st = find_carry(g, e);
@@ -256,10 +294,14 @@ out:
 static enum status take_run(struct driving *g, struct error *e)
 {
 	struct buf name = {0};
+	size_t i;
 	enum status st = state_open(common_state_dir(g->d->state), true, &g->state, e);
 
-	if (st == ST_OK)
-		st = fingerprint_of(&g->d->pipeline->stage[0], g->fingerprint, e);
+	g->stage = mem_zero(g->d->pipeline->n_stages * sizeof(*g->stage));
+	if (st == ST_OK && g->stage == NULL)
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	for (i = 0; st == ST_OK && i < g->d->pipeline->n_stages; i++)
+		st = fingerprint_of(&g->d->pipeline->stage[i], g->stage[i].fingerprint, e);
 	if (st == ST_OK)
 		st = pipeline_key(g->d->pipeline, state_place(g->state), g->key, e);
 	if (st != ST_OK)
@@ -285,7 +327,7 @@ static int work(struct driving *g, struct error *e)
 	const struct drive *d = g->d;
 	struct worker_options wo = {
 		.state = g->state, .run_key_lock = g->lock, .run_lock_fd = g->lock_fd,
-		.spec = &d->pipeline->stage[0], .run = g->run, .input = d->input, .slots = d->slots,
+		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
 		.log_cap_bytes = LOG_CAP,
@@ -295,8 +337,7 @@ static int work(struct driving *g, struct error *e)
 	enum status st;
 	int code;
 
-	wo.input.fingerprint = g->fingerprint;
-	wo.input.carry_from = g->carry_from;
+	wo.input.stage = g->stage;
 	wo.input.plan = d->input.plan && g->lock_fd != -1;
 	g->ledger = NULL;
 	st = worker_run(g->body, l, &wo, &result, e);
@@ -328,6 +369,8 @@ int drive_run(const struct drive *d)
 	close_ledger(&g);
 	worker_body_destroy(g.body);
 	ledger_run_free(&g.run);
+	buf_free(&g.path);
+	free(g.stage);
 	if (g.lock_fd != -1)
 		(void)sys_close(g.lock_fd);
 	state_close(g.state);

@@ -89,8 +89,10 @@ static void failure_line(const struct worker_failure *f, struct buf *b)
 static void output_line(const struct worker_options *opt, const struct worker_result *r,
     struct buf *b)
 {
-	if (opt->spec->out != NULL)
-		buf_printf(b, "output: as --out %s says", opt->spec->out);
+	const struct spec *last = &opt->pipeline->stage[opt->pipeline->n_stages - 1];
+
+	if (last->out != NULL)
+		buf_printf(b, "output: as --out %s says", last->out);
 	else
 		buf_str(b, "output: on stdout");
 	if (r->manifest != NULL)

@@ -9,8 +9,7 @@
 #include "worker/work.h"
 
 struct dryrun {
-	struct work w;
-	struct worker_options opt;
+	struct launch launch;
 	int64_t ordinal;
 };
 
@@ -22,15 +21,15 @@ static enum status print_one(struct dryrun *d, struct ledger_shard *s, struct er
 	enum status st;
 
 	s->ordinal = d->ordinal++;
-	st = launch_show(&d->w, s, &line, e);
+	st = launch_show(&d->launch, s, &line, e);
 	if (st == ST_OK && s->part >= 0) {
 		buf_str(&line, " < ");
 		str_shell_quote(&line, s->item, s->item_len);
 		buf_printf(&line, " (bytes %lld to %lld)", (long long)s->offset,
 		    (long long)s->offset + (long long)s->length);
 	}
-	if (st == ST_OK && d->w.out != NULL) {
-		st = template_expand(d->w.out, &v, &name, e);
+	if (st == ST_OK && d->launch.out != NULL) {
+		st = template_expand(d->launch.out, &v, &name, e);
 		buf_str(&line, " > ");
 		if (st == ST_OK)
 			str_shell_quote(&line, name.data == NULL ? "" : name.data, name.len);
@@ -66,11 +65,11 @@ static enum status print_item(struct dryrun *d, struct buf *text, struct error *
 	enum records_kind kind;
 	enum status st;
 
-	if (d->w.spec->shard == SPEC_LIST)
+	if (d->launch.spec->shard == SPEC_LIST)
 		return print_one(d, &s, e);
-	st = records_parse(d->w.spec->records, &kind, e);
+	st = records_parse(d->launch.spec->records, &kind, e);
 	return st != ST_OK ? st
-	    : bytes_cut(text->data, d->w.spec->shard_size, kind, print_range, d, e);
+	    : bytes_cut(text->data, d->launch.spec->shard_size, kind, print_range, d, e);
 }
 
 enum status dryrun_print(const struct spec *spec, const struct worker_input *input,
@@ -84,9 +83,7 @@ enum status dryrun_print(const struct spec *spec, const struct worker_input *inp
 
 	if (d == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	d->w.spec = spec;
-	d->w.opt = &d->opt;
-	st = launch_prepare(&d->w, e);
+	st = launch_prepare(&d->launch, spec, e);
 	while (st == ST_OK && !end) {
 		st = list_next(input->list, &text, &n_args, &end, e);
 		if (st == ST_OK && !end)
@@ -95,7 +92,7 @@ enum status dryrun_print(const struct spec *spec, const struct worker_input *inp
 	if (st == ST_OK && fflush(stdout) != 0)
 		st = error_os(e, errno, "cannot write to stdout");
 	buf_free(&text);
-	launch_release(&d->w);
+	launch_release(&d->launch);
 	free(d);
 	return st;
 }

@@ -9,10 +9,13 @@
 
 enum status joblog_open(struct work *w, struct error *e)
 {
-	bool going_on = w->last.attempts > 0;
+	struct ledger_stage all;
+	bool going_on;
 
 	if (w->opt->joblog == NULL)
 		return ST_OK;
+	stages_sum(w, &all);
+	going_on = all.attempts > 0;
 	w->joblog = fopen(w->opt->joblog, going_on ? "ae" : "we");
 	if (w->joblog == NULL)
 		return error_os(e, errno, "cannot open the job log %s", w->opt->joblog);
@@ -34,7 +37,7 @@ void joblog_write(struct work *w, const struct attempt *a)
 	if (w->joblog == NULL)
 		return;
 	/* As parallel does, the exit value of a command that a signal ended is 0. */
-	if (launch_show(w, &a->shard, &command, NULL) == ST_OK)
+	if (launch_show(&a->g->launch, &a->shard, &command, NULL) == ST_OK)
 		str_display(&shown, command.data, command.len, 0);
 	if (fprintf(w->joblog, "%lld\t:\t%lld.%03d\t%10.3f\t0\t%lld\t%d\t%d\t%s\n",
 	    (long long)a->shard.ordinal + 1, (long long)(r->started_wall_ms / 1000),

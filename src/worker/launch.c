@@ -14,68 +14,66 @@ static const char *const shell_words[] = {"bash", "-euo", "pipefail", "-c"};
 
 enum { SHELL_WORDS = sizeof(shell_words) / sizeof(shell_words[0]) };
 
-static enum status parse_words(struct work *w, struct error *e)
+static enum status parse_words(struct launch *la, struct error *e)
 {
-	const struct spec *s = w->spec;
+	const struct spec *s = la->spec;
 	enum template_mode mode = s->shell ? TEMPLATE_SHELL : TEMPLATE_PLAIN;
 	bool names_item = false;
 	size_t i;
 
-	w->words = mem_zero((s->n_command + 1) * sizeof(struct template *));
-	if (w->words == NULL)
+	la->words = mem_zero((s->n_command + 1) * sizeof(struct template *));
+	if (la->words == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	for (i = 0; i < s->n_command; i++) {
-		enum status st = template_parse(s->command[i], mode, &w->words[i], e);
+		enum status st = template_parse(s->command[i], mode, &la->words[i], e);
 
 		if (st != ST_OK)
 			return st;
-		names_item = names_item || template_uses_item(w->words[i]);
-		w->uses_slot = w->uses_slot || template_uses_slot(w->words[i]);
+		names_item = names_item || template_uses_item(la->words[i]);
+		la->uses_slot = la->uses_slot || template_uses_slot(la->words[i]);
 	}
 	/* As xargs and parallel do: a command that names no item gets it last. A
 	 * byte range comes on stdin. */
-	w->append_item = !names_item && s->shard == SPEC_LIST;
+	la->append_item = !names_item && s->shard == SPEC_LIST;
 	return ST_OK;
 }
 
-enum status launch_prepare(struct work *w, struct error *e)
+enum status launch_prepare(struct launch *la, const struct spec *spec, struct error *e)
 {
-	const char *name = w->spec->shell ? shell_words[0] : w->spec->command[0];
-	enum status st = parse_words(w, e);
+	const char *name = spec->shell ? shell_words[0] : spec->command[0];
+	enum status st;
 
-	if (st == ST_OK && w->spec->out != NULL)
-		st = template_parse(w->spec->out, TEMPLATE_PLAIN, &w->out, e);
+	memset(la, 0, sizeof(*la));
+	la->spec = spec;
+	st = parse_words(la, e);
+	if (st == ST_OK && spec->out != NULL)
+		st = template_parse(spec->out, TEMPLATE_PLAIN, &la->out, e);
 	if (st != ST_OK)
 		return st;
-	if (!w->spec->shell && template_uses_item(w->words[0]))
+	if (!spec->shell && template_uses_item(la->words[0]))
 		return ST_OK; /* the item is the program: looked up for each */
-	st = guardian_find_program(name, &w->program, e);
+	st = guardian_find_program(name, &la->program, e);
 	/* Told before anything runs: it is the line that is wrong. */
 	return st == ST_DENIED ? ST_CONFIG : st;
 }
 
-void launch_release(struct work *w)
+void launch_release(struct launch *la)
 {
 	size_t i;
 
-	for (i = 0; w->words != NULL && i < w->spec->n_command; i++)
-		template_free(w->words[i]);
-	free(w->words);
-	template_free(w->out);
-	free(w->program);
+	for (i = 0; la->words != NULL && i < la->spec->n_command; i++)
+		template_free(la->words[i]);
+	free(la->words);
+	template_free(la->out);
+	free(la->program);
 }
 
 enum status worker_check_spec(const struct spec *spec, struct error *e)
 {
-	struct work *w = mem_zero(sizeof(*w));
-	enum status st;
+	struct launch la;
+	enum status st = launch_prepare(&la, spec, e);
 
-	if (w == NULL)
-		return error_set(e, ST_NO_MEMORY, "out of memory");
-	w->spec = spec;
-	st = launch_prepare(w, e);
-	launch_release(w);
-	free(w);
+	launch_release(&la);
 	return st;
 }
 
@@ -159,29 +157,29 @@ static void add_quoted_item(struct buf *out, const struct ledger_shard *s)
 	}
 }
 
-static enum status build_argv(struct work *w, const struct ledger_shard *s, int slot,
+static enum status build_argv(const struct launch *la, const struct ledger_shard *s, int slot,
     struct strings *out, struct error *e)
 {
 	struct template_values v = {s->item, s->item_len, s->ordinal + 1, slot};
 	enum status st = ST_OK;
 	size_t i;
 
-	for (i = 0; st == ST_OK && w->spec->shell && i < SHELL_WORDS; i++) {
+	for (i = 0; st == ST_OK && la->spec->shell && i < SHELL_WORDS; i++) {
 		st = strings_mark(out, e);
 		buf_str(&out->text, shell_words[i]);
 		if (st == ST_OK)
 			st = strings_end(out, e);
 	}
-	for (i = 0; st == ST_OK && i < w->spec->n_command; i++) {
+	for (i = 0; st == ST_OK && i < la->spec->n_command; i++) {
 		st = strings_mark(out, e);
 		if (st == ST_OK)
-			st = template_expand(w->words[i], &v, &out->text, e);
-		if (st == ST_OK && w->spec->shell && w->append_item)
+			st = template_expand(la->words[i], &v, &out->text, e);
+		if (st == ST_OK && la->spec->shell && la->append_item)
 			add_quoted_item(&out->text, s);
 		if (st == ST_OK)
 			st = strings_end(out, e);
 	}
-	if (st == ST_OK && !w->spec->shell && w->append_item)
+	if (st == ST_OK && !la->spec->shell && la->append_item)
 		st = add_item_words(out, s, e);
 	return st;
 }
@@ -223,14 +221,14 @@ static enum status build_env(struct work *w, const struct attempt *a, struct str
 	return st;
 }
 
-enum status launch_show(struct work *w, const struct ledger_shard *s, struct buf *out,
+enum status launch_show(const struct launch *la, const struct ledger_shard *s, struct buf *out,
     struct error *e)
 {
 	struct strings argv = {0};
-	enum status st = build_argv(w, s, 1, &argv, e);
+	enum status st = build_argv(la, s, 1, &argv, e);
 	size_t i;
 
-	if (st == ST_OK && w->spec->shell) {
+	if (st == ST_OK && la->spec->shell) {
 		buf_str(out, argv.text.data + argv.offset[SHELL_WORDS]);
 	} else {
 		for (i = 0; st == ST_OK && i < argv.n; i++) {
@@ -295,7 +293,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.stdin_fd = -1,
 		.lane = a->lane,
 		.stdout_path = a->shard.final == NULL ? NULL : a->private_path,
-		.timeout_ms = w->spec->timeout_ms,
+		.timeout_ms = a->g->spec->timeout_ms,
 	};
 	const char **args = strings_vector(argv);
 	const char **vars = strings_vector(env);
@@ -307,12 +305,12 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		free(vars);
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
-	if (w->program == NULL)
+	if (a->g->launch.program == NULL)
 		st = guardian_find_program(args[0], &found, e);
-	if (st == ST_OK && w->spec->shard == SPEC_BYTES)
+	if (st == ST_OK && a->g->spec->shard == SPEC_BYTES)
 		st = pump_start(&a->shard, &a->pump, &req.stdin_fd, e);
 	if (st == ST_OK) {
-		req.path = found != NULL ? found : w->program;
+		req.path = found != NULL ? found : a->g->launch.program;
 		req.argv = args;
 		req.env = vars;
 		st = guardian_send(w->body->guardian, &req, e);
@@ -334,7 +332,7 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 	if (st == ST_OK)
 		st = private_name(w, a, e);
 	if (st == ST_OK)
-		st = build_argv(w, &a->shard, a->lane + 1, &argv, e);
+		st = build_argv(&a->g->launch, &a->shard, a->lane + 1, &argv, e);
 	if (st == ST_OK)
 		st = build_env(w, a, &env, e);
 	if (st == ST_OK)

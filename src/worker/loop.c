@@ -42,7 +42,7 @@ void loop_fatal(struct work *w, enum status st, const struct error *e)
 
 struct claim_op {
 	struct op op;
-	struct work *w;
+	struct stage *g;
 	int64_t below;
 	size_t max;
 	struct ledger_shard shards[CLAIM_MAX];
@@ -61,14 +61,15 @@ static enum status exec_claim(struct ledger *l, struct op *op, struct error *e)
 	struct claim_op *c = (struct claim_op *)op;
 
 	drop_shards(c->shards, &c->n);
-	return ledger_claim(l, c->w->stage, c->w->me.id, c->below, c->max, c->shards, &c->n,
+	return ledger_claim(l, c->g->id, c->g->w->me.id, c->below, c->max, c->shards, &c->n,
 	    &c->next_boot_ms, e);
 }
 
 static void done_claim(struct op *op)
 {
 	struct claim_op *c = (struct claim_op *)op;
-	struct work *w = c->w;
+	struct stage *g = c->g;
+	struct work *w = g->w;
 	size_t i;
 
 	w->claiming = false;
@@ -77,7 +78,7 @@ static void done_claim(struct op *op)
 		loop_fatal(w, op->status, &op->error);
 	} else {
 		for (i = 0; i < c->n; i++) {
-			struct attempt *a = attempt_create(w, &c->shards[i]);
+			struct attempt *a = attempt_create(g, &c->shards[i]);
 			struct error e;
 
 			if (a != NULL) {
@@ -87,8 +88,8 @@ static void done_claim(struct op *op)
 			ledger_shard_free(&c->shards[i]);
 			loop_fatal(w, error_set(&e, ST_NO_MEMORY, "out of memory"), &e);
 		}
-		w->nothing_ready = c->n == 0;
-		w->claim_at_boot_ms = c->n == 0 && c->next_boot_ms >= 0 ? c->next_boot_ms : 0;
+		g->nothing_ready = c->n == 0;
+		g->claim_at_boot_ms = c->n == 0 && c->next_boot_ms >= 0 ? c->next_boot_ms : 0;
 		c->n = 0;
 	}
 	free(c);
@@ -97,29 +98,43 @@ static void done_claim(struct op *op)
 static void on_claim_timer(uv_timer_t *t)
 {
 	struct work *w = t->data;
+	size_t i;
 
-	w->nothing_ready = false;
-	w->claim_at_boot_ms = 0;
+	for (i = 0; i < w->n_stages; i++) {
+		struct stage *g = &w->stage[i];
+
+		if (g->claim_at_boot_ms != 0 && g->claim_at_boot_ms <= now_ms()) {
+			g->nothing_ready = false;
+			g->claim_at_boot_ms = 0;
+		}
+	}
 	loop_step(w);
 }
 
-static size_t wanted(const struct work *w)
+static size_t wanted(const struct stage *g)
 {
-	size_t slots = (size_t)w->opt->slots;
+	size_t slots = (size_t)g->w->opt->slots;
 	size_t ahead = 0;
 
-	if (w->avg_run_us > 0)
-		ahead = slots * PREFETCH_US / (size_t)w->avg_run_us;
+	if (g->avg_run_us > 0)
+		ahead = slots * PREFETCH_US / (size_t)g->avg_run_us;
 	return slots + (ahead < PREFETCH_MAX ? ahead : PREFETCH_MAX);
 }
 
-static void claim_more(struct work *w)
+/* There may be shards to claim, as far as this worker knows. */
+static bool is_open(const struct stage *g)
 {
+	return !g->plan_wanted && !g->nothing_ready && !g->last.sealed && stage_inputs_ready(g);
+}
+
+static void claim_more(struct stage *g)
+{
+	struct work *w = g->w;
 	size_t in_hand = w->ready.n + w->sent;
-	size_t want = wanted(w);
+	size_t want = wanted(g);
 	struct claim_op *c;
 
-	if (w->claiming || w->plan_pending || w->stop_level > 0 || w->nothing_ready || in_hand >= want)
+	if (w->claiming || w->stop_level > 0 || !is_open(g) || in_hand >= want)
 		return;
 	if (w->open - in_hand > UNPUBLISHED_MAX && in_hand > 0)
 		return;
@@ -132,8 +147,8 @@ static void claim_more(struct work *w)
 	c->op.exec = exec_claim;
 	c->op.done = done_claim;
 	c->op.urgent = in_hand < (size_t)w->opt->slots;
-	c->w = w;
-	c->below = w->planner == NULL ? INT64_MAX : planner_below(w->planner);
+	c->g = g;
+	c->below = g->planner == NULL ? INT64_MAX : planner_below(g->planner);
 	c->max = want - in_hand < CLAIM_MAX ? want - in_hand : CLAIM_MAX;
 	w->claiming = true;
 	committer_submit(w->committer, &c->op);
@@ -158,7 +173,7 @@ static void keep_failure(struct work *w, const struct attempt *a)
 	f->exit_code = a->rec.exit_code;
 	f->exit_signal = a->rec.exit_signal;
 	f->count = a->now.count[a->rec.cause];
-	f->limit = w->spec->retry.limit[a->rec.cause];
+	f->limit = a->g->spec->retry.limit[a->rec.cause];
 	memcpy(f->note, a->rec.note, sizeof(f->note));
 }
 
@@ -172,7 +187,7 @@ static bool rule_met(const struct halt_rule *h, int64_t n, int64_t total)
 /* In a drain, those that run may finish for so long before they get TERM. */
 static int64_t term_after_ms(const struct work *w)
 {
-	int64_t grace = w->opt->grace_ms;
+	int64_t grace = w->grace_ms;
 
 	return grace > 2 * FORCE_AFTER_MS ? grace - FORCE_AFTER_MS : grace / 2;
 }
@@ -192,7 +207,12 @@ static void check_halt(struct work *w)
 	int64_t n = h->what == HALT_ON_FAIL ? w->now_failed
 	    : h->what == HALT_ON_SUCCESS ? w->now_done : w->now_failed + w->now_done;
 
-	if (h->when == HALT_NEVER || w->stop_level > 0 || !rule_met(h, n, w->last.planned))
+	struct ledger_stage all;
+
+	if (h->when == HALT_NEVER || w->stop_level > 0)
+		return;
+	stages_sum(w, &all);
+	if (!rule_met(h, n, all.planned))
 		return;
 	w->result->halted = true;
 	w->stop_level = 1;
@@ -205,7 +225,7 @@ static void count_done(struct work *w, const struct attempt *a)
 {
 	if (!a->recovered) {
 		w->now_done++;
-		w->success_seen = true;
+		a->g->success_seen = true;
 		joblog_write(w, a);
 	}
 	check_halt(w);
@@ -233,7 +253,7 @@ static void tell_failure(struct work *w, const struct attempt *a)
 static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 {
 	struct attempt *a = (struct attempt *)op;
-	const struct retry_policy *policy = &a->w->spec->retry;
+	const struct retry_policy *policy = &a->g->spec->retry;
 	uint64_t random;
 	enum status st;
 
@@ -251,7 +271,7 @@ static void done_end(struct op *op)
 	struct attempt *a = (struct attempt *)op;
 	struct work *w = a->w;
 
-	w->nothing_ready = false;
+	a->g->nothing_ready = false;
 	if (op->status == ST_OK) {
 		if (a->end.id != 0)
 			joblog_write(w, a);
@@ -289,7 +309,7 @@ static void done_free(struct op *op)
 
 	if (op->status != ST_OK && op->status != ST_FENCED)
 		loop_fatal(a->w, op->status, &op->error);
-	a->w->nothing_ready = false;
+	a->g->nothing_ready = false;
 	attempt_free(a);
 }
 
@@ -378,7 +398,7 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	if (a->rec.cause == CAUSE_DONE) {
 		int64_t us = (end->ended_boot_ns - end->started_boot_ns) / 1000 + 1;
 
-		w->avg_run_us = w->avg_run_us == 0 ? us : (w->avg_run_us * 7 + us) / 8;
+		a->g->avg_run_us = a->g->avg_run_us == 0 ? us : (a->g->avg_run_us * 7 + us) / 8;
 	}
 	if (!wrap_needed(a)) {
 		if (a->shard.item_len < 4096)
@@ -434,7 +454,7 @@ static bool may_send(const struct work *w, const struct attempt *a)
 {
 	/* What needs a lane of its own to be known, or a pipe and a thread, is
 	 * not queued ahead. */
-	bool exact = w->uses_slot || w->spec->shard == SPEC_BYTES;
+	bool exact = a->g->launch.uses_slot || a->g->spec->shard == SPEC_BYTES;
 	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
 
 	if (w->alone)
@@ -453,11 +473,11 @@ static uint64_t new_id(struct work *w)
 
 /* {%} is part of the command, so the lane is chosen here and not by the
  * guardian. may_send has seen to it that one is free. */
-static int reserve_lane(struct work *w)
+static int reserve_lane(struct work *w, const struct stage *g)
 {
 	int i = 0;
 
-	if (!w->uses_slot)
+	if (!g->launch.uses_slot)
 		return -1;
 	while (w->lane_taken[i])
 		i++;
@@ -473,7 +493,7 @@ static void send_ready(struct work *w)
 		enum status st;
 
 		a->id = new_id(w);
-		a->lane = reserve_lane(w);
+		a->lane = reserve_lane(w, a->g);
 		st = launch_attempt(w, a, &e);
 		if (st != ST_OK) {
 			pump_drop(a->pump);
@@ -507,7 +527,7 @@ static void drain_step(struct work *w)
 
 	while ((a = attempt_pop(&w->ready)) != NULL)
 		give_back(a);
-	if (!w->kill_sent && (w->stop_level == 2 || since >= w->opt->grace_ms)) {
+	if (!w->kill_sent && (w->stop_level == 2 || since >= w->grace_ms)) {
 		w->kill_sent = true;
 		mark_stopped(w);
 		(void)!guardian_kill_all(w->body->guardian, SIGKILL, &e);
@@ -522,6 +542,7 @@ static void begin_drain(struct work *w, int sig)
 {
 	w->stop_level = 1;
 	w->stop_boot_ms = now_ms();
+	w->finishing = false;
 	w->result->drained = true;
 	w->result->interrupted = sig == SIGINT;
 	drop_waiting(w);
@@ -548,9 +569,10 @@ void loop_signal(struct work *w, int sig)
 struct look_op {
 	struct op op;
 	struct work *w;
-	struct ledger_stage stage;
 	bool sweep;
 	int64_t lost;
+	size_t n;
+	struct ledger_stage stage[]; /* as many as the pipeline has */
 };
 
 static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
@@ -560,19 +582,36 @@ static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
 	enum status st = ST_OK;
 
 	if (o->sweep)
-		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id, &w->spec->retry,
-		    &o->lost, e);
-	return st == ST_OK ? ledger_stage_get(l, w->stage, &o->stage, e) : st;
+		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
+		    &w->pipeline->stage[0].retry, &o->lost, e);
+	return st == ST_OK ? ledger_run_stages(l, w->opt->run.id, w->opt->run.generation, o->stage,
+	    w->n_stages, &o->n, e) : st;
 }
 
 /* Once the list is read, or when that takes its time. */
 static void say_start(struct work *w)
 {
-	if (w->start_said || (!w->last.plan_complete &&
-	    now_ms() - w->started_boot_ms < START_LINE_MS))
+	struct ledger_stage all;
+
+	if (w->start_said)
+		return;
+	stages_sum(w, &all);
+	if (!all.plan_complete && now_ms() - w->started_boot_ms < START_LINE_MS)
 		return;
 	w->start_said = true;
 	progress_start(w);
+}
+
+static void take_look(struct stage *g, const struct ledger_stage *now)
+{
+	g->last = *now;
+	if (now->count[SHARD_READY] > 0 && g->claim_at_boot_ms == 0)
+		g->nothing_ready = false;
+	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
+		loop_recover(g);
+	/* Nobody is planning it, as far as one can see: the lease will tell. */
+	if (!now->plan_complete && g->planner == NULL && stage_can_be_planned(g))
+		g->plan_wanted = true;
 }
 
 static void done_look(struct op *op)
@@ -584,17 +623,11 @@ static void done_look(struct op *op)
 	if (op->status != ST_OK) {
 		loop_fatal(w, op->status, &op->error);
 	} else {
-		const int64_t *n = o->stage.count;
-		bool others = w->open == 0 && n[SHARD_LEASED] + n[SHARD_ACCEPTED] > 0;
+		size_t i;
 
-		w->last = o->stage;
+		for (i = 0; i < o->n; i++)
+			take_look(&w->stage[i], &o->stage[i]);
 		say_start(w);
-		if (w->result->before.id == 0)
-			w->result->before = o->stage;
-		if (n[SHARD_READY] > 0 && w->claim_at_boot_ms == 0)
-			w->nothing_ready = false;
-		if (others && n[SHARD_ACCEPTED] > 0)
-			loop_recover(w);
 		progress_update(w, false);
 	}
 	free(o);
@@ -606,7 +639,7 @@ static void look(struct work *w, bool sweep)
 
 	if (w->looking || w->stop_level == 2)
 		return;
-	o = mem_zero(sizeof(*o));
+	o = mem_zero(sizeof(*o) + w->n_stages * sizeof(o->stage[0]));
 	if (o == NULL)
 		return;
 	o->op.exec = exec_look;
@@ -624,7 +657,7 @@ void loop_take_published(struct work *w)
 	struct attempt *a;
 
 	while ((a = attempt_pop(&l)) != NULL) {
-		w->nothing_ready = false;
+		a->g->nothing_ready = false;
 		if (a->step == ST_OK) {
 			count_done(w, a);
 		} else if (a->step == ST_FULL || a->step == ST_TRANSIENT) {
@@ -644,28 +677,42 @@ void loop_take_published(struct work *w)
 	}
 }
 
-static void check_plan(struct work *w)
+/* Its planner has come to an end. */
+static void plan_ended(struct stage *g, enum status st, const struct error *e)
 {
-	enum status st;
-	struct error e;
+	struct work *w = g->w;
 
-	if (w->planner != NULL && planner_below(w->planner) != w->seen_below) {
-		w->seen_below = planner_below(w->planner);
-		w->nothing_ready = false;
-	}
-	if (w->planner == NULL || w->result->plan_failed || !planner_done(w->planner, &st, &e))
+	if (st == ST_OK)
 		return;
-	if (st == ST_OK) {
-		if (!w->start_said && !w->last.plan_complete)
-			look(w, false);
+	planner_stop(g->planner);
+	g->planner = NULL;
+	/* Somebody else plans it; if they die, a later look finds that out. */
+	if (st == ST_BUSY || st == ST_FENCED)
 		return;
-	}
 	w->result->plan_failed = true;
-	w->result->plan_error = e;
+	w->result->plan_error = *e;
 	/* What runs may finish; nothing new begins. */
 	if (w->stop_level == 0)
 		begin_drain(w, SIGTERM);
 	w->result->drained = false;
+}
+
+static void check_plan(struct stage *g)
+{
+	enum status st;
+	struct error e;
+
+	if (g->planner == NULL)
+		return;
+	if (planner_below(g->planner) != g->seen_below) {
+		g->seen_below = planner_below(g->planner);
+		g->nothing_ready = false;
+	}
+	if (!planner_done(g->planner, &st, &e))
+		return;
+	if (st == ST_OK && !g->w->start_said && !g->last.plan_complete)
+		look(g->w, false);
+	plan_ended(g, st, &e);
 }
 
 static void check_health(struct work *w)
@@ -679,99 +726,162 @@ static void check_health(struct work *w)
 		loop_fatal(w, st, &e);
 }
 
-static bool plan_is_done(const struct work *w)
+/* True when this worker has nothing to do before somebody else does something. */
+static bool is_idle(const struct work *w)
 {
-	enum status st;
-	struct error e;
+	size_t i;
 
-	if (w->plan_pending)
-		return false;
-	return w->planner == NULL ? w->last.plan_complete : planner_done(w->planner, &st, &e);
+	for (i = 0; i < w->n_stages; i++) {
+		const struct stage *g = &w->stage[i];
+
+		if (g->sealing || g->recovering || is_open(g) || (g->planner != NULL &&
+		    !stage_is_planned(g)) || (g->plan_wanted && stage_inputs_ready(g)))
+			return false;
+	}
+	return w->open == 0 && !w->claiming && !w->looking;
+}
+
+static bool all_settled(const struct work *w)
+{
+	size_t i;
+
+	for (i = 0; i < w->n_stages; i++) {
+		if (!stage_is_settled(&w->stage[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool is_sealing(const struct work *w)
+{
+	size_t i;
+
+	for (i = 0; i < w->n_stages; i++) {
+		if (w->stage[i].sealing)
+			return true;
+	}
+	return false;
+}
+
+/* A stop that comes when nothing is left to do still lets the stages be sealed. */
+static void check_stopped(struct work *w)
+{
+	bool idle = w->open == publisher_held(w->publisher) ||
+	    (w->stop_level == 2 && w->sent == 0);
+
+	if (!idle || w->claiming || w->looking || is_sealing(w))
+		return;
+	if (w->stop_level == 1 && w->open == 0 && !w->finishing) {
+		w->finishing = true;
+		look(w, false);
+		return;
+	}
+	uv_stop(&w->loop);
 }
 
 static void check_end(struct work *w)
 {
-	const int64_t *n = w->last.count;
-
 	if (w->stop_level > 0) {
-		bool idle = w->open == publisher_held(w->publisher) ||
-		    (w->stop_level == 2 && w->sent == 0);
-
-		if (idle && !w->claiming && !w->looking)
-			uv_stop(&w->loop);
+		check_stopped(w);
 		return;
 	}
-	if (w->open > 0 || w->claiming || w->looking || !plan_is_done(w))
+	if (!is_idle(w))
 		return;
-	if (w->last.plan_complete && w->nothing_ready && w->finishing &&
-	    n[SHARD_READY] + n[SHARD_LEASED] + n[SHARD_ACCEPTED] == 0) {
-		uv_stop(&w->loop);
-		return;
-	}
 	/* Nothing in hand: look once more before believing that it is the end. */
-	if (w->nothing_ready && !w->finishing) {
+	if (!w->finishing) {
 		w->finishing = true;
 		look(w, true);
+	} else if (all_settled(w)) {
+		uv_stop(&w->loop);
 	}
 }
 
 static void arm_claim_timer(struct work *w)
 {
-	int64_t wait = w->claim_at_boot_ms - now_ms();
+	int64_t at = INT64_MAX;
+	int64_t wait;
+	size_t i;
 
-	if (!w->nothing_ready || w->claim_at_boot_ms == 0 ||
-	    uv_is_active((uv_handle_t *)&w->claim_timer))
+	for (i = 0; i < w->n_stages; i++) {
+		const struct stage *g = &w->stage[i];
+
+		if (g->nothing_ready && g->claim_at_boot_ms != 0 && g->claim_at_boot_ms < at)
+			at = g->claim_at_boot_ms;
+	}
+	if (at == INT64_MAX)
 		return;
+	wait = at - now_ms();
 	(void)uv_timer_start(&w->claim_timer, on_claim_timer, wait > 0 ? (uint64_t)wait + 1 : 1, 0);
 }
 
 /* Names that an earlier worker's accepted outputs have, or were just about to
  * get, are settled before a changed list may give them to other shards. Output
  * for stdout has no names, and with -k may have to wait for the plan. */
-static void start_planner(struct work *w)
+static void start_planner(struct stage *g)
 {
+	struct work *w = g->w;
 	struct error e;
 	enum status st;
 
-	if (!w->plan_pending || w->recovering || w->stop_level > 0)
+	if (!g->plan_wanted || g->recovering || w->stop_level > 0 || !stage_inputs_ready(g))
 		return;
-	if (w->spec->out != NULL && w->open > 0)
+	if (g->spec->output != SPEC_OUT_STDOUT && g->open > 0)
 		return;
-	w->plan_pending = false;
-	st = planner_start(w, &e);
+	g->plan_wanted = false;
+	planner_stop(g->planner);
+	g->planner = NULL;
+	g->nothing_ready = false;
+	st = planner_start(g, &e);
 	if (st != ST_OK)
 		loop_fatal(w, st, &e);
 }
 
+static void seal_if_whole(struct stage *g)
+{
+	if (!g->sealing && g->open == 0 && g->w->stop_level < 2 && stage_may_be_sealed(g))
+		seal_begin(g);
+}
+
+/* One stage's turn. */
+static void step_stage(struct stage *g)
+{
+	start_planner(g);
+	claim_more(g);
+}
+
 void loop_step(struct work *w)
 {
+	size_t i;
+
 	if (w->closing)
 		return;
 	committer_dispatch(w->committer);
 	loop_take_published(w);
 	check_health(w);
-	check_plan(w);
+	for (i = 0; i < w->n_stages; i++)
+		check_plan(&w->stage[i]);
 	if (w->stop_level > 0) {
 		drain_step(w);
 	} else {
-		start_planner(w);
 		send_ready(w);
-		claim_more(w);
+		for (i = 0; i < w->n_stages; i++)
+			step_stage(&w->stage[i]);
 		arm_claim_timer(w);
 	}
+	for (i = 0; i < w->n_stages; i++)
+		seal_if_whole(&w->stage[i]);
 	check_end(w);
 }
 
 void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
-	bool planning = w->planner != NULL && !plan_is_done(w);
 
 	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
 		w->last_look_ms = now;
 		/* While others may hold shards, theirs come free when they die. */
 		w->finishing = false;
-		look(w, w->open == 0 && !planning);
+		look(w, is_idle(w));
 	}
 	loop_step(w);
 }

@@ -15,7 +15,7 @@ void loop_signal(struct work *w, int sig);
 /* Counts and logs what the publisher has finished since. */
 void loop_take_published(struct work *w);
 /* Accepted output of dead workers, taken over at the start. */
-void loop_recover(struct work *w);
+void loop_recover(struct stage *g);
 /* Something that this worker cannot go on without is gone. */
 void loop_fatal(struct work *w, enum status st, const struct error *e);
 

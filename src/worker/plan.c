@@ -22,7 +22,8 @@ struct gathered {
 };
 
 struct planner {
-	struct work *w;
+	struct stage *g;
+	struct work *w;             /* of g */
 	pthread_t thread;
 	struct list *list;
 	struct hash *hash;
@@ -75,12 +76,12 @@ static bool output_is_there(const struct ledger_item *item)
 static enum status exec_items(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
-	int64_t carry_from = o->p->w->opt->input.carry_from;
+	int64_t carry_from = o->p->g->carry_from;
 	enum status st = ST_OK;
 	size_t i = 0;
 
 	if (carry_from == 0)
-		return ledger_plan_items(l, o->p->w->stage, o->first, o->items, o->n, 0, &o->bad,
+		return ledger_plan_items(l, o->p->g->id, o->first, o->items, o->n, 0, &o->bad,
 		    e);
 	while (st == ST_OK && i < o->n) {
 		bool carry = output_is_there(&o->items[i]);
@@ -88,7 +89,7 @@ static enum status exec_items(struct ledger *l, struct op *op, struct error *e)
 
 		while (end < o->n && output_is_there(&o->items[end]) == carry)
 			end++;
-		st = ledger_plan_items(l, o->p->w->stage, o->first + (int64_t)i, o->items + i,
+		st = ledger_plan_items(l, o->p->g->id, o->first + (int64_t)i, o->items + i,
 		    end - i, carry ? carry_from : 0, &o->bad, e);
 		i = end;
 	}
@@ -99,29 +100,37 @@ static enum status exec_chunk_get(struct ledger *l, struct op *op, struct error 
 {
 	struct plan_op *o = (struct plan_op *)op;
 
-	return ledger_plan_chunk_get(l, o->p->w->stage, o->number, o->digest, e);
+	return ledger_plan_chunk_get(l, o->p->g->id, o->number, o->digest, e);
 }
 
 static enum status exec_chunk_put(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
 
-	return ledger_plan_chunk_put(l, o->p->w->stage, o->number, o->digest, e);
+	return ledger_plan_chunk_put(l, o->p->g->id, o->number, o->digest, e);
 }
 
 static enum status exec_restart(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
 
-	return ledger_plan_restart(l, o->p->w->stage, o->first, e);
+	return ledger_plan_restart(l, o->p->g->id, o->first, e);
 }
 
 static enum status exec_finish(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
 	int64_t dropped;
+	enum status st = ledger_plan_finish(l, o->p->g->id, o->first, &dropped, e);
 
-	return ledger_plan_finish(l, o->p->w->stage, o->first, &dropped, e);
+	return st == ST_OK ? ledger_lease_release(l, o->p->g->id, "plan", o->p->w->me.id, e) : st;
+}
+
+static enum status exec_take_plan(struct ledger *l, struct op *op, struct error *e)
+{
+	struct plan_op *o = (struct plan_op *)op;
+
+	return ledger_lease_take(l, o->p->g->id, "plan", o->p->w->me.id, e);
 }
 
 static void note_below(struct planner *p, int64_t below)
@@ -179,7 +188,7 @@ static const char *below_root(const char *final, const char *root)
 /* A name inside the folder that outputs may be in. */
 static enum status check_final(struct planner *p, const char *final, size_t len, struct error *e)
 {
-	const char *root = p->w->spec->out_root;
+	const char *root = p->g->spec->out_root;
 	const char *rest = root == NULL ? NULL : below_root(final, root);
 
 	if (memchr(final, '\0', len) != NULL || len == 0 || final[len - 1] == '/')
@@ -258,7 +267,7 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
 	struct buf name = {0};
 	const char *final;
-	enum status st = template_expand(p->w->out, &v, &name, e);
+	enum status st = template_expand(p->g->launch.out, &v, &name, e);
 
 	if (st == ST_OK)
 		st = buf_check(&name, e);
@@ -297,12 +306,12 @@ static enum status write_items(struct planner *p, size_t from, size_t to, struct
 		const char *text = p->texts.data + g->text;
 
 		if (g->item.part < 0) {
-			identity_of_item(p->hash, p->w->opt->input.fingerprint, text,
+			identity_of_item(p->hash, p->g->fingerprint, text,
 			    g->item.item_len, g->item.id);
 			if (g->item.item_len < 4096)
 				g->item.version = file_version_of(text);
 		}
-		if (p->w->out != NULL)
+		if (p->g->launch.out != NULL)
 			st = name_output(p, g, op.first + (int64_t)(i - from), e);
 	}
 	for (i = from; st == ST_OK && i < to; i++) {
@@ -310,7 +319,7 @@ static enum status write_items(struct planner *p, size_t from, size_t to, struct
 
 		items[i - from] = g->item;
 		items[i - from].item = p->texts.data + g->text;
-		items[i - from].final = p->w->out == NULL ? NULL : p->texts.data + g->final;
+		items[i - from].final = p->g->launch.out == NULL ? NULL : p->texts.data + g->final;
 	}
 	sys_point("plan.before");
 	if (st == ST_OK && op.n > 0)
@@ -375,7 +384,7 @@ static enum status chunk_end(struct planner *p, struct error *e)
 	note_below(p, p->chunk * LEDGER_CHUNK + (int64_t)p->n);
 	p->chunk++;
 	chunk_reset(p);
-	hash_field(p->digest, p->w->opt->input.fingerprint, HASH_SIZE);
+	hash_field(p->digest, p->g->fingerprint, HASH_SIZE);
 	return ST_OK;
 }
 
@@ -410,7 +419,7 @@ static enum status plan_range(void *arg, const struct bytes_range *r, struct err
 
 	if (atomic_load(&p->stop))
 		return ST_FENCED;
-	identity_of_range(p->hash, p->w->opt->input.fingerprint, r->path, &r->version, r->offset,
+	identity_of_range(p->hash, p->g->fingerprint, r->path, &r->version, r->offset,
 	    r->length, item.id);
 	return add_item(p, r->path, strlen(r->path), &item, e);
 }
@@ -421,12 +430,12 @@ static enum status plan_item(struct planner *p, const struct buf *text, struct e
 	enum records_kind kind;
 	enum status st;
 
-	if (p->w->spec->shard == SPEC_LIST)
+	if (p->g->spec->shard == SPEC_LIST)
 		return add_item(p, text->data, text->len, &item, e);
-	st = records_parse(p->w->spec->records, &kind, e);
+	st = records_parse(p->g->spec->records, &kind, e);
 	if (st != ST_OK)
 		return st;
-	return bytes_cut(text->data, p->w->spec->shard_size, kind, plan_range, p, e);
+	return bytes_cut(text->data, p->g->spec->shard_size, kind, plan_range, p, e);
 }
 
 /* A slow list: what is there is planned, then we wait a moment at a time, so
@@ -470,7 +479,7 @@ static enum status exec_inputs(struct ledger *l, struct op *op, struct error *e)
 {
 	struct inputs_op *o = (struct inputs_op *)op;
 	int64_t after = o->after;
-	enum status st = ledger_plan_inputs(l, o->p->w->stage, &after, LEDGER_CHUNK, o->shards,
+	enum status st = ledger_plan_inputs(l, o->p->g->id, &after, LEDGER_CHUNK, o->shards,
 	    &o->n, e);
 	size_t i;
 
@@ -522,9 +531,9 @@ static enum status plan_all(struct planner *p, struct error *e)
 	struct buf text = {0};
 	bool end = false;
 	size_t n_args;
-	enum status st = ST_OK;
+	enum status st = call(p, &op, exec_take_plan, e);
 
-	hash_field(p->digest, p->w->opt->input.fingerprint, HASH_SIZE);
+	hash_field(p->digest, p->g->fingerprint, HASH_SIZE);
 	while (st == ST_OK && !end && !atomic_load(&p->stop)) {
 		st = wait_for_more(p, e);
 		if (st == ST_OK && !atomic_load(&p->stop))
@@ -565,7 +574,7 @@ static void planner_free(struct planner *p)
 	free(p);
 }
 
-enum status planner_start(struct work *w, struct error *e)
+enum status planner_start(struct stage *g, struct error *e)
 {
 	struct planner *p = mem_zero(sizeof(*p));
 	enum status st;
@@ -573,12 +582,13 @@ enum status planner_start(struct work *w, struct error *e)
 
 	if (p == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	p->w = w;
-	p->known = w->last.planned > 0;
-	p->with_files = w->last.with_files > 0;
+	p->g = g;
+	p->w = g->w;
+	p->known = g->last.planned > 0;
+	p->with_files = g->last.with_files > 0;
 	p->hash = hash_create();
 	p->digest = hash_create();
-	p->list = w->opt->input.list;
+	p->list = g->w->opt->input.list;
 	st = p->hash == NULL || p->digest == NULL
 	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
 	if (st == ST_OK) {
@@ -590,7 +600,7 @@ enum status planner_start(struct work *w, struct error *e)
 		planner_free(p);
 		return st;
 	}
-	w->planner = p;
+	g->planner = p;
 	return ST_OK;
 }
 

@@ -13,17 +13,23 @@ enum { EVERY_MS = 30000 };
 /* Attempts that were done since this worker began. */
 static int64_t done_now(const struct work *w)
 {
-	return w->last.ended[CAUSE_DONE] - w->result->before.ended[CAUSE_DONE];
+	struct ledger_stage all;
+
+	stages_sum(w, &all);
+	return all.ended[CAUSE_DONE] - w->result->before.ended[CAUSE_DONE];
 }
 
 void progress_start(struct work *w)
 {
-	const struct ledger_stage *s = &w->last;
+	struct ledger_stage all;
+	const struct ledger_stage *s = &all;
 	struct buf b = {0};
-	int64_t done = ledger_stage_done(s) - done_now(w);
+	int64_t done;
 
 	if (!w->opt->progress)
 		return;
+	stages_sum(w, &all);
+	done = ledger_stage_done(s) - done_now(w);
 	buf_printf(&b, "%s: ", w->opt->run.name);
 	if (done > 0) {
 		str_count(&b, done);
@@ -41,27 +47,33 @@ void progress_start(struct work *w)
 	buf_free(&b);
 }
 
-static void add_time_left(struct work *w, struct buf *b, int64_t done, int64_t total)
+static void add_time_left(struct work *w, struct buf *b, const struct ledger_stage *all)
 {
 	int64_t wall = sys_boot_ns() / 1000000 - w->started_boot_ms;
 	int64_t mine = done_now(w);
+	int64_t left = all->planned - ledger_stage_done(all);
 
 	if (mine < 2 || wall < 1000)
 		return;
 	buf_printf(b, ", %.*f/s", mine * 1000 / wall >= 10 ? 0 : 1,
 	    (double)mine * 1000.0 / (double)wall);
-	if (w->last.plan_complete && total > done) {
+	if (all->plan_complete && left > 0) {
 		buf_str(b, ", ");
-		str_duration(b, wall * (total - done) / mine);
+		str_duration(b, wall * left / mine);
 		buf_str(b, " left");
 	}
 }
 
 static void progress_text(struct work *w, struct buf *b)
 {
-	const struct ledger_stage *s = &w->last;
-	int64_t failed = ledger_stage_failed(s);
-	int64_t interruptions = s->ended[CAUSE_INTERRUPTED] + s->ended[CAUSE_LOST] -
+	struct ledger_stage all;
+	const struct ledger_stage *s = &all;
+	int64_t failed;
+	int64_t interruptions;
+
+	stages_sum(w, &all);
+	failed = ledger_stage_failed(s);
+	interruptions = s->ended[CAUSE_INTERRUPTED] + s->ended[CAUSE_LOST] -
 	    w->result->before.ended[CAUSE_INTERRUPTED] - w->result->before.ended[CAUSE_LOST];
 
 	buf_printf(b, "%s: ", w->opt->run.name);
@@ -75,7 +87,7 @@ static void progress_text(struct work *w, struct buf *b)
 		buf_printf(b, ", %lld failed", (long long)failed);
 	if (interruptions > 0)
 		buf_printf(b, ", %lld interrupted", (long long)interruptions);
-	add_time_left(w, b, ledger_stage_done(s), s->planned);
+	add_time_left(w, b, s);
 	if (w->stop_level > 0)
 		buf_str(b, ", stopping");
 }

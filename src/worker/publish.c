@@ -159,7 +159,7 @@ static void give_name(struct publisher *p, struct attempt *a)
 static void deliver_one(struct publisher *p, struct attempt *a)
 {
 	sys_point("deliver.before");
-	a->step = deliver_output(a->file.private_path, &a->shard, p->w->spec->tag, &a->step_error);
+	a->step = deliver_output(a->file.private_path, &a->shard, a->g->spec->tag, &a->step_error);
 	sys_point("deliver.after");
 	/* A reader that went away is nobody's failure: the run stops. */
 	if (a->step != ST_OK && a->step != ST_NOT_FOUND)
@@ -314,18 +314,37 @@ static int by_ordinal(const void *x, const void *y)
 	    ((*a)->shard.ordinal < (*b)->shard.ordinal);
 }
 
-/* Of what is held back, everything whose turn has come. */
-static enum status publish_in_order(struct publisher *p, struct error *e)
+static bool keeps_order(const struct spec *s)
 {
-	struct open_op o = {.op = {.exec = exec_first_open}, .stage = p->w->stage};
-	struct attempt **all;
+	return s->keep_order && s->output == SPEC_OUT_STDOUT;
+}
+
+/* Takes the stage's attempts out of those that are held. */
+static size_t take_held(struct publisher *p, const struct stage *g, struct attempt **out)
+{
+	struct attempt_list held = p->held;
 	struct attempt *a;
 	size_t n = 0;
+
+	memset(&p->held, 0, sizeof(p->held));
+	while ((a = attempt_pop(&held)) != NULL) {
+		if (a->g == g)
+			out[n++] = a;
+		else
+			attempt_push(&p->held, a);
+	}
+	return n;
+}
+
+/* Of what is held back of a stage, everything whose turn has come. */
+static enum status publish_in_order(struct publisher *p, const struct stage *g, struct error *e)
+{
+	struct open_op o = {.op = {.exec = exec_first_open}, .stage = g->id};
+	struct attempt **all;
+	size_t n;
 	size_t due = 0;
 	enum status st;
 
-	if (p->held.n == 0)
-		return ST_OK;
 	st = committer_call(p->w->committer, &o.op);
 	if (st != ST_OK) {
 		*e = o.op.error;
@@ -334,8 +353,7 @@ static enum status publish_in_order(struct publisher *p, struct error *e)
 	all = mem_zero(p->held.n * sizeof(struct attempt *));
 	if (all == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	while ((a = attempt_pop(&p->held)) != NULL)
-		all[n++] = a;
+	n = take_held(p, g, all);
 	qsort(all, n, sizeof(struct attempt *), by_ordinal);
 	while (due < n && all[due]->shard.ordinal < o.first)
 		due++;
@@ -348,9 +366,22 @@ static enum status publish_in_order(struct publisher *p, struct error *e)
 	return st;
 }
 
+static enum status publish_held(struct publisher *p, struct error *e)
+{
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && p->held.n > 0 && i < p->w->n_stages; i++) {
+		if (keeps_order(p->w->stage[i].spec))
+			st = publish_in_order(p, &p->w->stage[i], e);
+	}
+	return st;
+}
+
 static enum status take_through(struct publisher *p, struct attempt **list, size_t n,
     struct error *e)
 {
+	size_t n_now = 0;
 	enum status st;
 	size_t i;
 
@@ -363,16 +394,14 @@ static enum status take_through(struct publisher *p, struct attempt **list, size
 	sys_point("accept.after");
 	if (st != ST_OK)
 		return st;
-	if (!p->w->spec->keep_order || p->w->spec->out != NULL)
-		return publish_group(p, list, n, e);
 	for (i = 0; i < n; i++) {
-		if (list[i]->step == ST_OK)
+		if (list[i]->step == ST_OK && keeps_order(list[i]->g->spec))
 			attempt_push(&p->held, list[i]);
 		else
-			finish_all(p, &list[i], 1);
+			list[n_now++] = list[i];
 	}
 	tell_held(p);
-	return ST_OK;
+	return n_now == 0 ? ST_OK : publish_group(p, list, n_now, e);
 }
 
 /* With the lock held: until `more` is signalled or the time is over. */
@@ -421,8 +450,8 @@ static void *publisher_thread(void *arg)
 		size_t n = take_given(p, list, &stop);
 		enum status st = n > 0 ? take_through(p, list, n, &e) : ST_OK;
 
-		if (st == ST_OK && p->w->spec->keep_order)
-			st = publish_in_order(p, &e);
+		if (st == ST_OK)
+			st = publish_held(p, &e);
 		if (st != ST_OK) {
 			fail(p, st, &e);
 			(void)uv_async_send(&p->w->wake);

@@ -8,7 +8,7 @@ enum { RECOVER_MAX = 256 }; /* a page */
 
 struct recover_op {
 	struct op op;
-	struct work *w;
+	struct stage *g;
 	int64_t from; /* ordinal that the page begins at */
 	struct ledger_shard shards[RECOVER_MAX];
 	size_t n;
@@ -21,13 +21,14 @@ static enum status exec_recover(struct ledger *l, struct op *op, struct error *e
 	/* What an earlier try of the group left. */
 	while (o->n > 0)
 		ledger_shard_free(&o->shards[--o->n]);
-	return ledger_take_accepted(l, o->w->stage, o->w->me.id, o->from, RECOVER_MAX, o->shards,
+	return ledger_take_accepted(l, o->g->id, o->g->w->me.id, o->from, RECOVER_MAX, o->shards,
 	    &o->n, e);
 }
 
 /* An accepted row as an attempt that has only to be published. */
-static void recover_one(struct work *w, struct ledger_shard *s)
+static void recover_one(struct stage *g, struct ledger_shard *s)
 {
+	struct work *w = g->w;
 	struct ledger_file *files = NULL;
 	struct attempt *a;
 	struct error e;
@@ -35,7 +36,7 @@ static void recover_one(struct work *w, struct ledger_shard *s)
 	enum status st = s->files == NULL ? error_set(&e, ST_CORRUPT, "accepted without files")
 	    : ledger_files_parse(s->files, &files, &n, &e);
 
-	if (st != ST_OK || n != 1 || (a = attempt_create(w, s)) == NULL) {
+	if (st != ST_OK || n != 1 || (a = attempt_create(g, s)) == NULL) {
 		loop_fatal(w, st == ST_OK ? ST_CORRUPT : st, &e);
 		ledger_files_free(files, n);
 		ledger_shard_free(s);
@@ -62,46 +63,48 @@ static bool is_ours(const struct work *w, int64_t row)
 	return false;
 }
 
-static void recover_from(struct work *w, int64_t from);
+static void recover_from(struct stage *g, int64_t from);
 
 static void done_recover(struct op *op)
 {
 	struct recover_op *o = (struct recover_op *)op;
-	struct work *w = o->w;
+	struct stage *g = o->g;
+	struct work *w = g->w;
 	bool more = op->status == ST_OK && o->n == RECOVER_MAX;
 	int64_t next = more ? o->shards[o->n - 1].ordinal + 1 : 0;
 	size_t i;
 
-	w->recovering = false;
+	g->recovering = false;
 	if (op->status != ST_OK)
 		loop_fatal(w, op->status, &op->error);
 	for (i = 0; i < o->n; i++) {
 		if (op->status != ST_OK || is_ours(w, o->shards[i].row))
 			ledger_shard_free(&o->shards[i]);
 		else
-			recover_one(w, &o->shards[i]);
+			recover_one(g, &o->shards[i]);
 	}
 	free(o);
 	if (more)
-		recover_from(w, next);
+		recover_from(g, next);
 }
 
-static void recover_from(struct work *w, int64_t from)
+static void recover_from(struct stage *g, int64_t from)
 {
-	struct recover_op *o = w->recovering || w->closing ? NULL : mem_zero(sizeof(*o));
+	struct work *w = g->w;
+	struct recover_op *o = g->recovering || w->closing ? NULL : mem_zero(sizeof(*o));
 
 	if (o == NULL)
 		return;
-	w->recovering = true;
+	g->recovering = true;
 	o->op.exec = exec_recover;
 	o->op.done = done_recover;
 	o->op.urgent = true;
-	o->w = w;
+	o->g = g;
 	o->from = from;
 	committer_submit(w->committer, &o->op);
 }
 
-void loop_recover(struct work *w)
+void loop_recover(struct stage *g)
 {
-	recover_from(w, 0);
+	recover_from(g, 0);
 }

@@ -8,14 +8,26 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/sys.h"
-#include "worker/work.h"
+#include "worker/loop.h"
 
-enum { SEAL_PAGE = 512 };
+enum { SEAL_PAGE = 512, SEAL_BUSY_MS = 5000 };
+
+/* Take the lease, write, seal: two ledger operations with a job between them. */
+struct sealing {
+	struct op op;      /* first */
+	uv_work_t job;
+	struct stage *g;
+	int64_t planned;
+	int64_t allowed;   /* to have failed */
+	enum status status;/* of the job */
+	struct error error;
+};
 
 struct writer {
 	int fd;
 	const char *path;
 	struct buf out;
+	int64_t n;  /* shards written; those that failed are left out */
 };
 
 static enum status flush(struct writer *wr, size_t at_least, struct error *e)
@@ -42,7 +54,7 @@ static enum status add_shard(struct writer *wr, const struct ledger_shard *s, st
 	if (st != ST_OK)
 		return st;
 	shard_name(s, &name);
-	buf_printf(&wr->out, "%s\n{\"ordinal\":%lld,\"shard\":", s->ordinal == 0 ? "" : ",",
+	buf_printf(&wr->out, "%s\n{\"ordinal\":%lld,\"shard\":", wr->n++ == 0 ? "" : ",",
 	    (long long)s->ordinal);
 	str_json(&wr->out, name.data == NULL ? "" : name.data, name.len);
 	if (s->length >= 0)
@@ -81,12 +93,12 @@ static enum status check_tiling(const struct ledger_shard *prev, const struct le
 	return ST_OK;
 }
 
-static enum status add_shards(struct work *w, struct ledger *l, struct writer *wr,
+static enum status add_shards(const struct stage *g, struct ledger *l, struct writer *wr,
     struct error *e)
 {
 	struct ledger_shard page[SEAL_PAGE];
 	struct ledger_shard prev = {0};
-	struct ledger_query q = {.stage = w->stage, .state = SHARD_PUBLISHED, .ordinal = -1,
+	struct ledger_query q = {.stage = g->id, .state = SHARD_PUBLISHED, .ordinal = -1,
 	    .max = SEAL_PAGE};
 	enum status st;
 	size_t n;
@@ -111,21 +123,23 @@ static enum status add_shards(struct work *w, struct ledger *l, struct writer *w
 	return st;
 }
 
-static enum status write_manifest(struct work *w, struct ledger *l, const char *path,
+static enum status write_manifest(const struct sealing *s, struct ledger *l, const char *path,
     struct error *e)
 {
+	const struct spec *spec = s->g->spec;
 	struct writer wr = {.path = path};
 	enum status st;
 
 	wr.fd = sys_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (wr.fd == -1)
 		return error_os(e, errno, "cannot create %s", path);
-	buf_printf(&wr.out, "{\"ebb_manifest\":1,\"stage\":\"map\",\"shards\":%lld,\"list\":[",
-	    (long long)w->last.planned);
+	buf_str(&wr.out, "{\"ebb_manifest\":1,\"stage\":");
+	str_json(&wr.out, spec->name, strlen(spec->name));
+	buf_printf(&wr.out, ",\"shards\":%lld,\"list\":[", (long long)s->planned);
 	/* Shards without output are counted above and not listed: a list of 10^6
 	 * commands run for their effect needs no file of 10^6 lines. */
-	st = w->spec->out == NULL && w->spec->shard == SPEC_LIST ? ST_OK
-	    : add_shards(w, l, &wr, e);
+	st = spec->output == SPEC_OUT_STDOUT && spec->shard == SPEC_LIST ? ST_OK
+	    : add_shards(s->g, l, &wr, e);
 	buf_str(&wr.out, "\n]}\n");
 	if (st == ST_OK)
 		st = flush(&wr, 0, e);
@@ -137,11 +151,11 @@ static enum status write_manifest(struct work *w, struct ledger *l, const char *
 	return st;
 }
 
-static enum status publish_manifest(struct work *w, struct ledger *l, const char *private_path,
-    const char *path, struct error *e)
+static enum status publish_manifest(const struct sealing *s, struct ledger *l,
+    const char *private_path, const char *path, struct error *e)
 {
 	struct buf dir = {0};
-	enum status st = write_manifest(w, l, private_path, e);
+	enum status st = write_manifest(s, l, private_path, e);
 
 	if (st != ST_OK)
 		return st;
@@ -157,33 +171,127 @@ static enum status publish_manifest(struct work *w, struct ledger *l, const char
 	return st;
 }
 
-enum status seal_stage(struct work *w, struct ledger *l, char **manifest, struct error *e)
+enum status seal_manifest_path(const struct state *state, const char *run, const char *stage,
+    struct buf *out, struct error *e)
 {
-	struct buf dir = {0};
-	struct buf path = {0};
-	struct buf private_path = {0};
-	enum status st = ledger_lease_take(l, w->stage, "seal", w->me.id, e);
+	enum status st = state_mkdir(state, out, e, "runs/%s", run);
 
 	if (st != ST_OK)
 		return st;
-	sys_point("seal.before");
-	st = state_mkdir(w->opt->state, &dir, e, "runs/%s", w->opt->run.name);
-	buf_printf(&path, "%s/_ebb_manifest.%s.map.json", dir.data == NULL ? "" : dir.data,
-	    w->opt->run.name);
-	buf_printf(&private_path, "%s.%s", path.data == NULL ? "" : path.data, w->body->token);
-	if (st == ST_OK && (path.failed || private_path.failed))
-		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	buf_printf(out, "/_ebb_manifest.%s.%s.json", run, stage);
+	return buf_check(out, e);
+}
+
+/* ---- on the loop ---- */
+
+static enum status exec_take_seal(struct ledger *l, struct op *op, struct error *e)
+{
+	struct sealing *s = (struct sealing *)op;
+
+	return ledger_lease_take(l, s->g->id, "seal", s->g->w->me.id, e);
+}
+
+/* Shards beyond those that are allowed to fail are not published: ST_BUSY. */
+static enum status exec_seal(struct ledger *l, struct op *op, struct error *e)
+{
+	struct sealing *s = (struct sealing *)op;
+
+	return ledger_stage_seal(l, s->g->id, s->allowed, e);
+}
+
+static void seal_end(struct sealing *s, enum status st, const struct error *e)
+{
+	struct stage *g = s->g;
+
+	g->sealing = false;
 	if (st == ST_OK)
-		st = publish_manifest(w, l, private_path.data, path.data, e);
-	if (st == ST_OK)
-		st = ledger_stage_seal(l, w->stage, 0, e);
+		g->last.sealed = true;
+	else if (st != ST_BUSY && st != ST_FENCED)
+		loop_fatal(g->w, st, e);
+	free(s);
+	if (!g->w->closing)
+		loop_step(g->w);
+}
+
+static void done_seal(struct op *op)
+{
 	sys_point("seal.after");
+	seal_end((struct sealing *)op, op->status, &op->error);
+}
+
+/* Its own handle: reading 10^6 shards must not keep the committer from renewing
+ * the lease. */
+static enum status write_and_publish(const struct sealing *s, struct error *e)
+{
+	const struct ledger_options lo = {.read_only = true, .busy_ms = SEAL_BUSY_MS};
+	const struct work *w = s->g->w;
+	struct ledger *l = NULL;
+	struct buf path = {0};
+	struct buf private_path = {0};
+	enum status st;
+
+	sys_point("seal.before");
+	st = seal_manifest_path(w->opt->state, w->opt->run.name, s->g->spec->name, &path, e);
 	if (st == ST_OK) {
-		*manifest = path.data;
-		path.data = NULL;
+		buf_printf(&private_path, "%s.%s", path.data, w->body->token);
+		st = buf_check(&private_path, e);
 	}
-	buf_free(&dir);
+	if (st == ST_OK)
+		st = ledger_open(w->opt->ledger, &lo, &l, e);
+	if (st == ST_OK)
+		st = publish_manifest(s, l, private_path.data, path.data, e);
+	ledger_close(l);
 	buf_free(&path);
 	buf_free(&private_path);
 	return st;
+}
+
+static void job_seal(uv_work_t *job)
+{
+	struct sealing *s = job->data;
+
+	s->status = write_and_publish(s, &s->error);
+}
+
+static void job_sealed(uv_work_t *job, int status)
+{
+	struct sealing *s = job->data;
+
+	(void)status;
+	if (s->status != ST_OK || s->g->w->closing) {
+		seal_end(s, s->status, &s->error);
+		return;
+	}
+	s->op.exec = exec_seal;
+	s->op.done = done_seal;
+	committer_submit(s->g->w->committer, &s->op);
+}
+
+static void done_take_seal(struct op *op)
+{
+	struct sealing *s = (struct sealing *)op;
+
+	if (op->status != ST_OK) {
+		seal_end(s, op->status, &op->error);
+		return;
+	}
+	s->job.data = s;
+	if (uv_queue_work(&s->g->w->loop, &s->job, job_seal, job_sealed) != 0)
+		seal_end(s, error_set(&s->error, ST_NO_MEMORY, "out of memory"), &s->error);
+}
+
+void seal_begin(struct stage *g)
+{
+	struct sealing *s = mem_zero(sizeof(*s));
+
+	if (s == NULL)
+		return;
+	g->sealing = true;
+	s->g = g;
+	s->planned = g->last.planned;
+	s->allowed = stage_allowance(g);
+	s->op.exec = exec_take_seal;
+	s->op.done = done_take_seal;
+	s->op.urgent = true;
+	committer_submit(g->w->committer, &s->op);
 }

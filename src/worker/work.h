@@ -15,6 +15,7 @@
 #include "worker/worker.h"
 
 struct work;
+struct stage;
 struct pump;
 struct publisher;
 struct planner;
@@ -33,6 +34,7 @@ struct worker_body {
 struct attempt {
 	struct op op;             /* first: the ledger operation under way */
 	struct work *w;
+	struct stage *g;
 	struct attempt *next;     /* in the list that it is in */
 	struct attempt *all_next; /* among all attempts, for the end */
 	struct attempt *all_prev;
@@ -69,26 +71,53 @@ void attempt_push(struct attempt_list *l, struct attempt *a);
 struct attempt *attempt_pop(struct attempt_list *l);
 /* On the loop's thread: a new one in w->all, with *take_shard moved into it;
  * free takes it out again. */
-struct attempt *attempt_create(struct work *w, struct ledger_shard *take_shard) MUST_USE;
+struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard) MUST_USE;
 void attempt_free(struct attempt *a);
+
+/* The words of a stage's command and of its output's name, ready to be filled. */
+struct launch {
+	const struct spec *spec;
+	struct template **words;
+	struct template *out;
+	bool append_item;         /* the command names no item: put it last */
+	bool uses_slot;           /* {%}: start only what has a lane */
+	char *program;            /* looked up in PATH; NULL: the item is the program */
+};
+
+/* A stage as this worker sees it. On the loop's thread. */
+struct stage {
+	struct work *w;
+	const struct spec *spec;
+	int64_t id;               /* in the ledger */
+	const uint8_t *fingerprint;/* HASH_SIZE bytes */
+	int64_t carry_from;       /* stage to take done shards from, or 0 */
+	struct launch launch;
+	struct planner *planner;
+	struct ledger_stage before; /* when this worker began */
+	struct ledger_stage last; /* newest look at it */
+	size_t open;              /* attempts that are not freed yet */
+	int64_t avg_run_us;       /* moving average of attempts' times */
+	int64_t claim_at_boot_ms; /* no ready shard before; 0: ask at once */
+	bool nothing_ready;       /* the last claim found nothing at all */
+	bool plan_wanted;         /* its input is to be read, as soon as may be */
+	int64_t seen_below;       /* how far the plan was at the last step */
+	bool recovering;          /* accepted output is being looked for */
+	bool sealing;             /* under way */
+	bool success_seen;        /* some attempt of it was done, ever */
+};
 
 enum { INFLIGHT_MAX = 1024 };
 
 struct work {
 	const struct worker_options *opt;
-	const struct spec *spec;
+	const struct pipeline *pipeline;
 	struct worker_body *body;
 	struct ledger_worker me;
-	int64_t stage;
+	struct stage *stage;
+	size_t n_stages;
 	struct store *store;
 	struct committer *committer;
 	struct publisher *publisher;
-	struct planner *planner;
-	struct template **words;  /* of the command */
-	struct template *out;
-	bool append_item;         /* the command names no item: put it last */
-	char *program;            /* looked up in PATH */
-	bool uses_slot;           /* {%}: start only what has a lane */
 	FILE *joblog;
 
 	uv_loop_t loop;
@@ -107,39 +136,48 @@ struct work {
 	bool claiming;            /* a claim is under way */
 	bool lane_taken[SLOTS_MAX];/* by what was sent, when lanes are asked for */
 	bool alone;               /* a shard that must run alone is running */
-	int64_t avg_run_us;       /* moving average of attempts' times */
-	int64_t claim_at_boot_ms; /* no ready shard before; 0: ask at once */
-	bool nothing_ready;       /* the last claim found nothing at all */
-	bool looking;             /* a look at the stage is under way */
-	bool finishing;           /* the end has been reached: sealing */
+	bool looking;             /* a look at the stages is under way */
+	bool finishing;           /* nothing is in hand, and that was looked at again */
 
 	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
 	int64_t stop_boot_ms;     /* when the drain began */
+	int64_t grace_ms;         /* what runs may go on for so long after that */
 	bool term_sent;
 	bool kill_sent;
 	int64_t started_boot_ms;
-	struct ledger_stage last; /* newest look at the stage */
 	int64_t now_failed;       /* seen by this worker */
 	int64_t now_done;
 	int64_t last_line_ms;
 	int64_t last_look_ms;
-	int64_t seen_below;       /* how far the plan was at the last step */
 	bool start_said;
-	bool plan_pending;        /* the planner waits for what is being recovered */
-	bool recovering;          /* accepted output is being looked for */
 	bool closing;             /* the loop only waits for pool threads now */
 	int64_t oom_kills;        /* wrap_oom_kills at the last look */
-	bool success_seen;        /* some attempt of this stage was done, ever */
 	struct worker_result *result;
 };
 
+/* stage.c */
+/* All stages as one: the sums of their counters. */
+void stages_sum(const struct work *w, struct ledger_stage *out);
+/* Every stage that it reads from is sealed. */
+bool stage_inputs_ready(const struct stage *g);
+/* Nobody, this worker included, is still going to add shards to it. */
+bool stage_is_planned(const struct stage *g);
+/* This worker can read its input: a given list is only the caller's. */
+bool stage_can_be_planned(const struct stage *g);
+/* How many of its shards may fail for good. */
+int64_t stage_allowance(const struct stage *g);
+/* By the newest look: sealed, or nothing can be done about it any more. */
+bool stage_is_settled(const struct stage *g);
+/* By the newest look: whole, but not sealed. */
+bool stage_may_be_sealed(const struct stage *g);
+
 /* launch.c: from a claimed shard to a request at the guardian. */
-enum status launch_prepare(struct work *w, struct error *e) MUST_USE;
-void launch_release(struct work *w);
+enum status launch_prepare(struct launch *la, const struct spec *spec, struct error *e) MUST_USE;
+void launch_release(struct launch *la);
 /* Sends the attempt. On an error nothing was started and `a->rec` says why. */
 enum status launch_attempt(struct work *w, struct attempt *a, struct error *e) MUST_USE;
 /* The argument vector for an item, for --dry-run; *out is one line. */
-enum status launch_show(struct work *w, const struct ledger_shard *s, struct buf *out,
+enum status launch_show(const struct launch *la, const struct ledger_shard *s, struct buf *out,
     struct error *e) MUST_USE;
 
 /* pump.c: feeds a byte range of a file to a child's stdin. */
@@ -181,7 +219,7 @@ enum status deliver_output(const char *path, const struct ledger_shard *s, bool 
     struct error *e) MUST_USE;
 
 /* plan.c */
-enum status planner_start(struct work *w, struct error *e) MUST_USE;
+enum status planner_start(struct stage *g, struct error *e) MUST_USE;
 void planner_stop(struct planner *p); /* NULL is fine */
 /* Ordinals under it may be claimed. */
 int64_t planner_below(const struct planner *p);
@@ -189,8 +227,12 @@ bool planner_done(const struct planner *p, enum status *st, struct error *e);
 /* True while it waits for a slow producer of the list. */
 bool planner_reading(const struct planner *p);
 
-/* seal.c: on the ledger's thread of a stopped committer. */
-enum status seal_stage(struct work *w, struct ledger *l, char **manifest, struct error *e) MUST_USE;
+/* seal.c: writes the manifest on a pool thread and seals the stage; the loop is
+ * stepped when it is over. Somebody else may be at it: then nothing happens. */
+void seal_begin(struct stage *g);
+/* Where the manifest of a stage is. */
+enum status seal_manifest_path(const struct state *state, const char *run, const char *stage,
+    struct buf *out, struct error *e) MUST_USE;
 
 /* joblog.c: GNU parallel's format. */
 enum status joblog_open(struct work *w, struct error *e) MUST_USE;

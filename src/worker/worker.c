@@ -84,25 +84,79 @@ static enum status open_store(struct work *w, struct error *e)
 	return st;
 }
 
+static enum status read_stages(struct work *w, struct ledger *l, struct ledger_stage *list,
+    struct error *e)
+{
+	size_t n;
+	enum status st = ledger_run_stages(l, w->opt->run.id, w->opt->run.generation, list,
+	    w->n_stages, &n, e);
+
+	if (st == ST_OK && n != w->n_stages)
+		st = error_set(e, ST_CORRUPT, "run %s has %zu stages and its specification %zu",
+		    w->opt->run.name, n, w->n_stages);
+	return st;
+}
+
+static enum status open_stages(struct work *w, struct ledger *l, struct error *e)
+{
+	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
+	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : read_stages(w, l, list, e);
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < w->n_stages; i++) {
+		struct stage *g = &w->stage[i];
+
+		g->w = w;
+		g->spec = &w->pipeline->stage[i];
+		g->id = list[i].id;
+		g->fingerprint = w->opt->input.stage[i].fingerprint;
+		g->carry_from = w->opt->input.stage[i].carry_from;
+		st = launch_prepare(&g->launch, g->spec, e);
+	}
+	free(list);
+	return st;
+}
+
+/* After dead workers were swept: what is there, and what is to be planned. */
+static enum status first_look(struct work *w, struct ledger *l, struct error *e)
+{
+	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
+	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : read_stages(w, l, list, e);
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < w->n_stages; i++) {
+		struct stage *g = &w->stage[i];
+
+		g->last = list[i];
+		g->before = list[i];
+		g->success_seen = list[i].ended[CAUSE_DONE] > 0;
+		g->plan_wanted = !list[i].sealed && stage_can_be_planned(g) &&
+		    (w->opt->input.plan || !list[i].plan_complete);
+	}
+	free(list);
+	stages_sum(w, &w->result->before);
+	return st;
+}
+
 /* Everything that can say no before a thread is started. */
 static enum status prepare_work(struct work *w, struct ledger *l, struct error *e)
 {
 	int64_t lost;
-	enum status st = launch_prepare(w, e);
+	enum status st = open_stages(w, l, e);
 
 	if (st == ST_OK)
 		st = open_store(w, e);
 	if (st == ST_OK)
 		st = add_me(w, l, e);
 	if (st == ST_OK)
-		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id, &w->spec->retry,
-		    &lost, e);
+		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
+		    &w->pipeline->stage[0].retry, &lost, e);
 	if (st == ST_OK)
-		st = ledger_stage_get(l, w->stage, &w->last, e);
+		st = first_look(w, l, e);
 	if (st != ST_OK)
 		return st;
-	w->result->before = w->last;
-	w->success_seen = w->last.ended[CAUSE_DONE] > 0;
 	w->oom_kills = wrap_oom_kills();
 	return joblog_open(w, e);
 }
@@ -158,18 +212,19 @@ static enum status start_threads(struct work *w, struct ledger *l, struct error 
 	    .lease_ms = w->opt->lease_ms, .slots = w->body->slots, .wake = wake, .arg = w};
 	enum status st = committer_start(&co, &w->committer, e);
 
-	if (st == ST_OK)
-		st = publisher_start(w, e);
-	w->plan_pending = w->opt->input.plan;
-	return st;
+	return st == ST_OK ? publisher_start(w, e) : st;
 }
 
 /* In this order: who gives work ends before who takes it. */
 static void stop_threads(struct work *w)
 {
-	/* The planner may be waiting for the committer, which must answer. */
-	planner_stop(w->planner);
-	w->planner = NULL;
+	size_t i;
+
+	/* A planner may be waiting for the committer, which must answer. */
+	for (i = 0; i < w->n_stages; i++) {
+		planner_stop(w->stage[i].planner);
+		w->stage[i].planner = NULL;
+	}
 	publisher_stop(w->publisher);
 	if (w->committer != NULL) {
 		committer_stop(w->committer);
@@ -183,27 +238,49 @@ static void stop_threads(struct work *w)
 	w->publisher = NULL;
 }
 
+static void note_manifest(struct work *w, struct worker_result *r)
+{
+	struct buf path = {0};
+	struct error e;
+
+	if (seal_manifest_path(w->opt->state, w->opt->run.name,
+	    w->stage[w->n_stages - 1].spec->name, &path, &e) == ST_OK)
+		r->manifest = path.data;
+	else
+		buf_free(&path);
+}
+
+static enum status last_look(struct work *w, struct ledger *l, struct error *e)
+{
+	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
+	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : read_stages(w, l, list, e);
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < w->n_stages; i++)
+		w->stage[i].last = list[i];
+	free(list);
+	return st;
+}
+
 static void finish_run(struct work *w, struct ledger *l)
 {
 	struct worker_result *r = w->result;
 	struct error e;
 	int64_t lost;
-	enum status st;
+	enum status st = last_look(w, l, &e);
 
-	st = ledger_stage_get(l, w->stage, &r->after, &e);
-	w->last = r->after;
+	stages_sum(w, &r->after);
 	if (st == ST_OK && !w->start_said && !r->plan_failed && w->opt->progress)
 		progress_start(w);
-	if (st == ST_OK && r->after.plan_complete && !r->plan_failed &&
-	    r->after.count[SHARD_PUBLISHED] == r->after.planned) {
-		st = seal_stage(w, l, &r->manifest, &e);
-		r->sealed = st == ST_OK;
-	}
+	r->sealed = st == ST_OK && r->after.sealed && !r->plan_failed;
+	if (r->sealed)
+		note_manifest(w, r);
 	if (st == ST_OK)
 		st = care_private_files(w->opt->state, l, &w->opt->run, &e);
 	if (st == ST_OK || st == ST_BUSY)
-		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED, &w->spec->retry, NULL,
-		    NULL, &lost, &e);
+		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED,
+		    &w->pipeline->stage[0].retry, NULL, NULL, &lost, &e);
 	if (st != ST_OK && r->fatal == ST_OK) {
 		r->fatal = st;
 		r->fatal_error = e;
@@ -212,14 +289,20 @@ static void finish_run(struct work *w, struct ledger *l)
 
 static void release(struct work *w)
 {
+	size_t i;
+
 	while (w->all != NULL) {
 		pump_drop(w->all->pump);
 		attempt_free(w->all);
 	}
 	if (w->joblog != NULL && fclose(w->joblog) != 0)
 		log_line(LOG_WARN, "the job log %s is not complete", w->opt->joblog);
-	launch_release(w);
+	for (i = 0; i < w->n_stages; i++) {
+		if (w->stage[i].spec != NULL)
+			launch_release(&w->stage[i].launch);
+	}
 	store_close(w->store);
+	free(w->stage);
 }
 
 enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
@@ -227,17 +310,21 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 {
 	struct work *w = mem_zero(sizeof(*w));
 	enum status st;
+	size_t i;
 
 	memset(result, 0, sizeof(*result));
 	result->failures = mem_zero(WORKER_FAILURES_KEPT * sizeof(*result->failures));
-	if (w == NULL || result->failures == NULL) {
+	if (w != NULL)
+		w->stage = mem_zero(opt->pipeline->n_stages * sizeof(*w->stage));
+	if (w == NULL || w->stage == NULL || result->failures == NULL) {
 		st = error_set(e, ST_NO_MEMORY, "out of memory");
 		goto out;
 	}
 	w->opt = opt;
-	w->spec = opt->spec;
+	w->pipeline = opt->pipeline;
+	w->n_stages = opt->pipeline->n_stages;
 	w->body = body;
-	w->stage = opt->run.stage;
+	w->grace_ms = opt->grace_ms;
 	w->result = result;
 	w->next_id = 1;
 	w->started_boot_ms = w->last_line_ms = w->last_look_ms = sys_boot_ns() / 1000000;
@@ -246,7 +333,8 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		open_loop(w);
 		st = start_threads(w, take_ledger, e);
 		if (st == ST_OK) {
-			loop_recover(w);
+			for (i = 0; i < w->n_stages; i++)
+				loop_recover(&w->stage[i]);
 			loop_step(w);
 			(void)uv_run(&w->loop, UV_RUN_DEFAULT);
 		}

@@ -14,7 +14,7 @@
 
 #include "base/status.h"
 #include "ledger/ledger.h"
-#include "model/spec.h"
+#include "model/pipeline.h"
 #include "shard/list.h"
 #include "worker/state.h"
 
@@ -27,18 +27,26 @@ struct halt_rule {
 	int percent;
 };
 
-struct worker_input {
-	bool plan;                       /* false: the plan is made, or another's */
-	struct list *list;               /* open; borrowed; only when planning */
-	const uint8_t *fingerprint;      /* HASH_SIZE bytes */
+struct worker_stage {
+	uint8_t fingerprint[HASH_SIZE];
 	int64_t carry_from;              /* stage to take done items from, or 0 */
+};
+
+struct worker_input {
+	bool plan;                       /* read the inputs of unsealed stages, also
+	                                  * of those whose plan is complete: they
+	                                  * may have changed */
+	struct list *list;               /* SOURCE_GIVEN: open, borrowed; NULL: that
+	                                  * list is read by somebody else */
+	const struct worker_stage *stage;/* as many as the pipeline has */
 };
 
 struct worker_options {
 	struct state *state;             /* borrowed */
 	const char *run_key_lock;        /* name of the run's lock, held by the caller */
 	int run_lock_fd;                 /* -1: this worker joins a run of another */
-	const struct spec *spec;         /* borrowed */
+	const char *ledger;              /* path, to open it a second time */
+	const struct pipeline *pipeline; /* borrowed */
 	struct ledger_run run;           /* borrowed */
 	struct worker_input input;
 	int slots;
@@ -73,7 +81,7 @@ struct worker_failure {
 enum { WORKER_FAILURES_KEPT = 20 };
 
 struct worker_result {
-	bool sealed;                     /* all done, manifest written */
+	bool sealed;                     /* all stages are: done, manifests written */
 	bool interrupted;                /* by INT (else by TERM or HUP, if drained) */
 	bool drained;
 	bool halted;
@@ -81,11 +89,11 @@ struct worker_result {
 	struct error plan_error;
 	enum status fatal;               /* ledger or store gone, lease lost, ... */
 	struct error fatal_error;
-	struct ledger_stage before;      /* when this worker began */
+	struct ledger_stage before;      /* all stages' counters when this worker began */
 	struct ledger_stage after;
 	int64_t wall_ms;
 	int64_t retried;                 /* failed shards given a new budget */
-	char *manifest;                  /* path, when sealed */
+	char *manifest;                  /* path of the last stage's, when sealed */
 	struct worker_failure *failures; /* the first WORKER_FAILURES_KEPT */
 	size_t n_failures;
 };

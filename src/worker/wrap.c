@@ -38,13 +38,15 @@ struct attempt *attempt_pop(struct attempt_list *l)
 	return a;
 }
 
-struct attempt *attempt_create(struct work *w, struct ledger_shard *take_shard)
+struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard)
 {
+	struct work *w = g->w;
 	struct attempt *a = mem_zero(sizeof(*a));
 
 	if (a == NULL)
 		return NULL;
 	a->w = w;
+	a->g = g;
 	a->shard = *take_shard;
 	memset(take_shard, 0, sizeof(*take_shard));
 	a->all_next = w->all;
@@ -52,6 +54,7 @@ struct attempt *attempt_create(struct work *w, struct ledger_shard *take_shard)
 		w->all->all_prev = a;
 	w->all = a;
 	w->open++;
+	g->open++;
 	return a;
 }
 
@@ -64,6 +67,7 @@ void attempt_free(struct attempt *a)
 	if (a->all_next != NULL)
 		a->all_next->all_prev = a->all_prev;
 	a->w->open--;
+	a->g->open--;
 	ledger_shard_free(&a->shard);
 	free(a->private_path);
 	free(a->file.private_path);
@@ -99,7 +103,8 @@ static void classify_start_failure(struct attempt *a)
 {
 	struct error e;
 
-	const char *program = a->w->program == NULL ? "the command" : a->w->program;
+	const char *program = a->g->launch.program == NULL ? "the command"
+	    : a->g->launch.program;
 
 	if (a->end.fate == GUARDIAN_EXEC_FAILED && a->end.os_errno == ENOENT)
 		(void)error_set(&e, ST_NOT_FOUND, "%s could not be run: it is gone, or the "
@@ -109,7 +114,7 @@ static void classify_start_failure(struct attempt *a)
 		    a->end.fate == GUARDIAN_EXEC_FAILED ? "run" : "started");
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e.text);
 	a->rec.cause = CAUSE_INFRASTRUCTURE;
-	if (a->end.fate == GUARDIAN_EXEC_FAILED && !a->w->success_seen)
+	if (a->end.fate == GUARDIAN_EXEC_FAILED && !a->g->success_seen)
 		a->no_retry = true;
 	/* Permissions do not change by waiting. */
 	if (status_of_errno(a->end.os_errno) == ST_DENIED)
@@ -146,7 +151,7 @@ void wrap_classify(struct attempt *a)
 		r->cause = CAUSE_DONE;
 	} else if (end->exit_code == 126 || end->exit_code == 127) {
 		r->cause = CAUSE_INFRASTRUCTURE;
-		a->no_retry = !a->w->success_seen;
+		a->no_retry = !a->g->success_seen;
 	} else if (end->exit_signal == SIGKILL && killed_for_memory(a->w)) {
 		r->cause = CAUSE_OUT_OF_MEMORY;
 	} else {

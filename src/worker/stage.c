@@ -1,0 +1,109 @@
+/* What the newest look at the stages of a run means. */
+#include <string.h>
+
+#include "worker/work.h"
+
+void stages_sum(const struct work *w, struct ledger_stage *out)
+{
+	size_t i;
+	int k;
+
+	memset(out, 0, sizeof(*out));
+	out->plan_complete = true;
+	out->sealed = true;
+	for (i = 0; i < w->n_stages; i++) {
+		const struct ledger_stage *s = &w->stage[i].last;
+
+		out->plan_complete = out->plan_complete && s->plan_complete;
+		out->sealed = out->sealed && s->sealed;
+		out->planned += s->planned;
+		for (k = 0; k < SHARD_STATES; k++)
+			out->count[k] += s->count[k];
+		out->attempts += s->attempts;
+		for (k = 0; k < CAUSE_COUNT; k++)
+			out->ended[k] += s->ended[k];
+		out->run_ms += s->run_ms;
+		out->lost_ms += s->lost_ms;
+		out->with_files += s->with_files;
+	}
+}
+
+/* The stage that a source reads from; NULL when it reads from none. */
+static const struct stage *upstream(const struct stage *g, size_t source)
+{
+	const struct spec_source *from = &g->spec->source[source];
+	int number;
+
+	if (from->kind != SOURCE_STAGE)
+		return NULL;
+	number = pipeline_find(g->w->pipeline, from->text);
+	return number < 0 ? NULL : &g->w->stage[number];
+}
+
+bool stage_inputs_ready(const struct stage *g)
+{
+	size_t i;
+
+	for (i = 0; i < g->spec->n_sources; i++) {
+		const struct stage *up = upstream(g, i);
+
+		if (up != NULL && !up->last.sealed)
+			return false;
+	}
+	return true;
+}
+
+bool stage_is_planned(const struct stage *g)
+{
+	enum status st;
+	struct error e;
+
+	if (g->plan_wanted)
+		return false;
+	return g->planner == NULL ? g->last.plan_complete : planner_done(g->planner, &st, &e);
+}
+
+bool stage_can_be_planned(const struct stage *g)
+{
+	return g->w->opt->input.list != NULL || g->spec->n_sources > 0;
+}
+
+int64_t stage_allowance(const struct stage *g)
+{
+	int64_t share = g->last.planned * g->spec->allow_failed_ppm / 1000000;
+
+	return share > g->spec->allow_failed ? share : g->spec->allow_failed;
+}
+
+static bool is_through(const struct stage *g)
+{
+	const int64_t *n = g->last.count;
+
+	return g->last.plan_complete && !g->plan_wanted &&
+	    n[SHARD_READY] + n[SHARD_LEASED] + n[SHARD_ACCEPTED] == 0;
+}
+
+bool stage_may_be_sealed(const struct stage *g)
+{
+	return !g->last.sealed && is_through(g) && stage_inputs_ready(g) &&
+	    ledger_stage_failed(&g->last) <= stage_allowance(g);
+}
+
+bool stage_is_settled(const struct stage *g)
+{
+	size_t i;
+
+	if (g->last.sealed)
+		return true;
+	if (is_through(g))
+		return !stage_may_be_sealed(g);
+	/* What it waits for will never come. Sources are earlier stages, so this
+	 * ends. */
+	for (i = 0; i < g->spec->n_sources; i++) {
+		const struct stage *up = upstream(g, i);
+
+		if (up != NULL && !up->last.sealed && stage_is_settled(up))
+			return true;
+	}
+	return false;
+}
