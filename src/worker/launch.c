@@ -8,11 +8,25 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/input.h"
 #include "worker/work.h"
 
-static const char *const shell_words[] = {"bash", "-euo", "pipefail", "-c"};
+static const char *const bash_words[] = {"bash", "-euo", "pipefail", "-c"};
 
-enum { SHELL_WORDS = sizeof(shell_words) / sizeof(shell_words[0]) };
+enum { BASH_WORDS = sizeof(bash_words) / sizeof(bash_words[0]) };
+
+/* Words that stand before a shell text. */
+static size_t n_shell_words(const struct spec *s)
+{
+	if (!s->shell)
+		return 0;
+	return s->n_shell_words > 0 ? s->n_shell_words : BASH_WORDS;
+}
+
+static const char *shell_word(const struct spec *s, size_t i)
+{
+	return s->n_shell_words > 0 ? s->shell_words[i] : bash_words[i];
+}
 
 static enum status parse_words(struct launch *la, struct error *e)
 {
@@ -34,13 +48,14 @@ static enum status parse_words(struct launch *la, struct error *e)
 	}
 	/* As xargs and parallel do: a command that names no item gets it last. A
 	 * byte range comes on stdin. */
-	la->append_item = !names_item && s->shard == SPEC_LIST;
+	la->append_item = !names_item && s->shard != SPEC_BYTES &&
+	    (s->input == SPEC_WORDS || s->input == SPEC_URL);
 	return ST_OK;
 }
 
 enum status launch_prepare(struct launch *la, const struct spec *spec, struct error *e)
 {
-	const char *name = spec->shell ? shell_words[0] : spec->command[0];
+	const char *name = spec->shell ? shell_word(spec, 0) : spec->command[0];
 	enum status st;
 
 	memset(la, 0, sizeof(*la));
@@ -164,9 +179,9 @@ static enum status build_argv(const struct launch *la, const struct ledger_shard
 	enum status st = ST_OK;
 	size_t i;
 
-	for (i = 0; st == ST_OK && la->spec->shell && i < SHELL_WORDS; i++) {
+	for (i = 0; st == ST_OK && i < n_shell_words(la->spec); i++) {
 		st = strings_mark(out, e);
-		buf_str(&out->text, shell_words[i]);
+		buf_str(&out->text, shell_word(la->spec, i));
 		if (st == ST_OK)
 			st = strings_end(out, e);
 	}
@@ -184,41 +199,94 @@ static enum status build_argv(const struct launch *la, const struct ledger_shard
 	return st;
 }
 
-static enum status build_env(struct work *w, const struct attempt *a, struct strings *out,
+static enum status add_text(struct strings *out, const char *name, const char *value,
     struct error *e)
 {
-	enum { NAME_SHOWN = 4096 };
-	const struct ledger_shard *s = &a->shard;
-	const struct {
-		const char *name;
-		int64_t value;
-	} numbers[] = {
-		{"EBB_INDEX", s->ordinal},
-		{"EBB_ATTEMPT", s->attempts + 1},
-		{"EBB_FAILURES", s->s.count[CAUSE_FAILED]},
-		{"EBB_INTERRUPTIONS", s->s.count[CAUSE_INTERRUPTED] + s->s.count[CAUSE_LOST]},
-	};
-	struct buf name = {0};
+	enum { VALUE_SHOWN = 4096 };
 	enum status st = strings_mark(out, e);
+
+	buf_printf(&out->text, "%s=%.*s", name, VALUE_SHOWN, value);
+	return st == ST_OK ? strings_end(out, e) : st;
+}
+
+static enum status add_number(struct strings *out, const char *name, int64_t value,
+    struct error *e)
+{
+	enum status st = strings_mark(out, e);
+
+	buf_printf(&out->text, "%s=%lld", name, (long long)value);
+	return st == ST_OK ? strings_end(out, e) : st;
+}
+
+static enum status add_shard_env(struct work *w, const struct attempt *a, const char *input,
+    struct strings *out, struct error *e)
+{
+	const struct ledger_shard *s = &a->shard;
+	struct buf name = {0};
+	enum status st = add_text(out, "EBB_CONTRACT", "1", e);
+
+	shard_name(s, &name);
+	if (st == ST_OK)
+		st = add_text(out, "EBB_RUN", w->opt->run.name, e);
+	if (st == ST_OK)
+		st = add_text(out, "EBB_STAGE", a->g->spec->name, e);
+	if (st == ST_OK)
+		st = add_text(out, "EBB_SHARD", name.data == NULL ? "" : name.data, e);
+	if (st == ST_OK)
+		st = add_text(out, "EBB_INPUT", input, e);
+	if (st == ST_OK)
+		st = add_number(out, "EBB_INDEX", s->ordinal, e);
+	if (st == ST_OK && a->g->last.plan_complete)
+		st = add_number(out, "EBB_COUNT", a->g->last.planned, e);
+	if (st == ST_OK)
+		st = add_number(out, "EBB_ATTEMPT", s->attempts + 1, e);
+	if (st == ST_OK)
+		st = add_number(out, "EBB_FAILURES", s->s.count[CAUSE_FAILED], e);
+	if (st == ST_OK)
+		st = add_number(out, "EBB_INTERRUPTIONS",
+		    s->s.count[CAUSE_INTERRUPTED] + s->s.count[CAUSE_LOST], e);
+	buf_free(&name);
+	return st;
+}
+
+/* What the user gave comes last, but for what is ebb's own. */
+static enum status add_spec_env(const struct spec *s, struct strings *out, struct error *e)
+{
+	enum status st = ST_OK;
 	size_t i;
 
-	buf_printf(&out->text, "EBB_RUN=%s", w->opt->run.name);
-	if (st == ST_OK)
-		st = strings_end(out, e);
-	if (st == ST_OK)
+	for (i = 0; st == ST_OK && i < s->n_env; i++) {
 		st = strings_mark(out, e);
-	shard_name(s, &name);
-	buf_printf(&out->text, "EBB_SHARD=%.*s", NAME_SHOWN, name.data == NULL ? "" : name.data);
-	buf_free(&name);
-	if (st == ST_OK)
-		st = strings_end(out, e);
-	for (i = 0; st == ST_OK && i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		buf_str(&out->text, s->env[i]);
+		if (st == ST_OK)
+			st = strings_end(out, e);
+	}
+	for (i = 0; st == ST_OK && i < s->n_secrets; i++) {
 		st = strings_mark(out, e);
-		buf_printf(&out->text, "%s=%lld", numbers[i].name, (long long)numbers[i].value);
+		if (st == ST_OK)
+			st = present_secret(&s->secret[i], &out->text, e);
 		if (st == ST_OK)
 			st = strings_end(out, e);
 	}
 	return st;
+}
+
+/* The path where there is one, else what the item is; nothing for several. */
+static const char *input_text(const struct attempt *a)
+{
+	if (a->list_path != NULL)
+		return a->list_path;
+	if (a->g->spec->shard == SPEC_ALL || strlen(a->shard.item) < a->shard.item_len)
+		return "";
+	return a->shard.item;
+}
+
+static enum status build_env(struct work *w, const struct attempt *a, struct strings *out,
+    struct error *e)
+{
+	enum status st = add_spec_env(a->g->spec, out, e);
+
+	return st == ST_OK ? add_shard_env(w, a, input_text(a), out, e) : st;
 }
 
 enum status launch_show(const struct launch *la, const struct ledger_shard *s, struct buf *out,
@@ -229,7 +297,7 @@ enum status launch_show(const struct launch *la, const struct ledger_shard *s, s
 	size_t i;
 
 	if (st == ST_OK && la->spec->shell) {
-		buf_str(out, argv.text.data + argv.offset[SHELL_WORDS]);
+		buf_str(out, argv.text.data + argv.offset[n_shell_words(la->spec)]);
 	} else {
 		for (i = 0; st == ST_OK && i < argv.n; i++) {
 			const char *word = argv.text.data + argv.offset[i];
@@ -270,7 +338,10 @@ static enum status check_input(struct attempt *a, struct error *e)
 
 	if (!planned->exists)
 		return ST_OK;
-	now = file_version_of(a->shard.item);
+	/* All of them are looked at by a thread, when the command has ended. */
+	if (a->g->spec->shard == SPEC_ALL)
+		return ST_OK;
+	now = input_version(a->g, a->shard.item, a->shard.item_len);
 	if (file_version_equal(&now, planned))
 		return ST_OK;
 	if (!now.exists)
@@ -307,8 +378,8 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 	}
 	if (a->g->launch.program == NULL)
 		st = guardian_find_program(args[0], &found, e);
-	if (st == ST_OK && a->g->spec->shard == SPEC_BYTES)
-		st = pump_start(&a->shard, &a->pump, &req.stdin_fd, e);
+	if (st == ST_OK && present_on_stdin(a->g->spec))
+		st = pump_start(a->g, &a->shard, &a->pump, &req.stdin_fd, e);
 	if (st == ST_OK) {
 		req.path = found != NULL ? found : a->g->launch.program;
 		req.argv = args;
@@ -327,17 +398,26 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 {
 	struct strings argv = {0};
 	struct strings env = {0};
+	struct buf item = {0};
+	struct ledger_shard shown;
+	char none[] = "";
 	enum status st = check_input(a, e);
 
 	if (st == ST_OK)
 		st = private_name(w, a, e);
 	if (st == ST_OK)
-		st = build_argv(&a->g->launch, &a->shard, a->lane + 1, &argv, e);
+		st = present_item(a, &item, e);
+	shown = a->shard;
+	shown.item = item.data != NULL ? item.data : none;
+	shown.item_len = item.len;
+	if (st == ST_OK)
+		st = build_argv(&a->g->launch, &shown, a->lane + 1, &argv, e);
 	if (st == ST_OK)
 		st = build_env(w, a, &env, e);
 	if (st == ST_OK)
 		st = send_request(w, a, &argv, &env, e);
 	strings_free(&argv);
 	strings_free(&env);
+	buf_free(&item);
 	return st;
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/input.h"
 #include "worker/sweep.h"
 
 enum {
@@ -401,8 +402,7 @@ static void take_end(struct work *w, const struct guardian_end *end)
 		a->g->avg_run_us = a->g->avg_run_us == 0 ? us : (a->g->avg_run_us * 7 + us) / 8;
 	}
 	if (!wrap_needed(a)) {
-		if (a->shard.item_len < 4096)
-			a->after = file_version_of(a->shard.item);
+		a->after = input_version(a->g, a->shard.item, a->shard.item_len);
 		settle(a);
 		return;
 	}
@@ -454,7 +454,7 @@ static bool may_send(const struct work *w, const struct attempt *a)
 {
 	/* What needs a lane of its own to be known, or a pipe and a thread, is
 	 * not queued ahead. */
-	bool exact = a->g->launch.uses_slot || a->g->spec->shard == SPEC_BYTES;
+	bool exact = a->g->launch.uses_slot || present_on_stdin(a->g->spec);
 	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
 
 	if (w->alone)

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "model/identity.h"
 #include "shard/bytes.h"
+#include "worker/input.h"
 #include "worker/work.h"
 
 /* An item of the chunk being gathered: offsets into texts. */
@@ -25,7 +26,11 @@ struct planner {
 	struct stage *g;
 	struct work *w;             /* of g */
 	pthread_t thread;
-	struct list *list;
+	struct list *list;          /* SOURCE_GIVEN */
+	struct input *input;        /* else */
+	struct buf group;           /* SPEC_FILES: paths joined by NUL */
+	int64_t group_bytes;        /* the size of its files */
+	struct input_sum sum;       /* SPEC_ALL */
 	struct hash *hash;
 	struct hash *digest;        /* of the current chunk */
 	struct buf texts;
@@ -260,23 +265,40 @@ static enum status check_target(struct planner *p, const char *final, size_t len
 	    "state's ebb; move it away, or choose another --out", final);
 }
 
+/* In the state folder, by identity: it stays the same wherever the item stands. */
+static enum status kept_name(struct planner *p, const struct gathered *g, struct buf *name,
+    struct error *e)
+{
+	state_path(p->w->opt->state, name, "runs/%s/stages/%s/", p->w->opt->run.name,
+	    p->g->spec->name);
+	str_hex(name, g->item.id, LEDGER_ID_SIZE);
+	return buf_check(name, e);
+}
+
+static enum status user_name(struct planner *p, const struct gathered *g, int64_t ordinal,
+    struct buf *name, struct error *e)
+{
+	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
+	enum status st = template_expand(p->g->launch.out, &v, name, e);
+
+	if (st == ST_OK)
+		st = buf_check(name, e);
+	if (st == ST_OK && memchr(name->data == NULL ? "" : name->data, '\0', name->len) == NULL)
+		normalise(name);
+	if (st == ST_OK)
+		st = check_final(p, name->data == NULL ? "" : name->data, name->len, e);
+	return st == ST_OK ? anchor(p, name, e) : st;
+}
+
 /* Adds the output's name of the gathered item to texts. */
 static enum status name_output(struct planner *p, struct gathered *g, int64_t ordinal,
     struct error *e)
 {
-	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
 	struct buf name = {0};
 	const char *final;
-	enum status st = template_expand(p->g->launch.out, &v, &name, e);
+	enum status st = p->g->spec->output == SPEC_OUT_KEPT ? kept_name(p, g, &name, e)
+	    : user_name(p, g, ordinal, &name, e);
 
-	if (st == ST_OK)
-		st = buf_check(&name, e);
-	if (st == ST_OK && memchr(name.data == NULL ? "" : name.data, '\0', name.len) == NULL)
-		normalise(&name);
-	if (st == ST_OK)
-		st = check_final(p, name.data == NULL ? "" : name.data, name.len, e);
-	if (st == ST_OK)
-		st = anchor(p, &name, e);
 	final = name.data == NULL ? "" : name.data;
 	if (st == ST_OK && !p->known)
 		st = check_target(p, final, name.len, e);
@@ -288,6 +310,11 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 	}
 	buf_free(&name);
 	return st;
+}
+
+static bool has_name(const struct spec *s)
+{
+	return s->output == SPEC_OUT_NAME || s->output == SPEC_OUT_KEPT;
 }
 
 /* Completes gathered items [from, to) and writes them. */
@@ -308,10 +335,10 @@ static enum status write_items(struct planner *p, size_t from, size_t to, struct
 		if (g->item.part < 0) {
 			identity_of_item(p->hash, p->g->fingerprint, text,
 			    g->item.item_len, g->item.id);
-			if (g->item.item_len < 4096)
-				g->item.version = file_version_of(text);
+			if (!g->item.version.exists)
+				g->item.version = input_version(p->g, text, g->item.item_len);
 		}
-		if (p->g->launch.out != NULL)
+		if (has_name(p->g->spec))
 			st = name_output(p, g, op.first + (int64_t)(i - from), e);
 	}
 	for (i = from; st == ST_OK && i < to; i++) {
@@ -319,7 +346,7 @@ static enum status write_items(struct planner *p, size_t from, size_t to, struct
 
 		items[i - from] = g->item;
 		items[i - from].item = p->texts.data + g->text;
-		items[i - from].final = p->g->launch.out == NULL ? NULL : p->texts.data + g->final;
+		items[i - from].final = has_name(p->g->spec) ? p->texts.data + g->final : NULL;
 	}
 	sys_point("plan.before");
 	if (st == ST_OK && op.n > 0)
@@ -424,14 +451,58 @@ static enum status plan_range(void *arg, const struct bytes_range *r, struct err
 	return add_item(p, r->path, strlen(r->path), &item, e);
 }
 
+/* The gathered group of files as one shard. */
+static enum status flush_group(struct planner *p, struct error *e)
+{
+	struct ledger_item item = {.part = -1, .length = -1};
+	enum status st;
+
+	if (p->group.len == 0)
+		return ST_OK;
+	st = add_item(p, p->group.data, p->group.len, &item, e);
+	buf_clear(&p->group);
+	p->group_bytes = 0;
+	return st;
+}
+
+/* Small files share a shard until they have its size, or are as many as a
+ * command takes as one item. */
+static enum status group_file(struct planner *p, const struct buf *path, struct error *e)
+{
+	int64_t size = p->g->spec->shard_size == 0 ? 0 : file_version_of(path->data).size;
+	enum status st = ST_OK;
+
+	if (p->group_bytes + size > p->g->spec->shard_size ||
+	    p->group.len + 1 + path->len > LIST_ITEM_MAX)
+		st = flush_group(p, e);
+	if (p->group.len > 0)
+		buf_char(&p->group, '\0');
+	buf_append(&p->group, path->data, path->len);
+	p->group_bytes += size;
+	if (st == ST_OK)
+		st = buf_check(&p->group, e);
+	return st == ST_OK && p->g->spec->shard_size == 0 ? flush_group(p, e) : st;
+}
+
 static enum status plan_item(struct planner *p, const struct buf *text, struct error *e)
 {
 	struct ledger_item item = {.part = -1, .length = -1};
+	struct file_version version;
 	enum records_kind kind;
 	enum status st;
 
-	if (p->g->spec->shard == SPEC_LIST)
+	switch (p->g->spec->shard) {
+	case SPEC_LIST:
 		return add_item(p, text->data, text->len, &item, e);
+	case SPEC_FILES:
+		return group_file(p, text, e);
+	case SPEC_ALL:
+		version = file_version_of(text->data);
+		input_sum_add(&p->sum, text->data, &version);
+		return ST_OK;
+	case SPEC_BYTES:
+		break;
+	}
 	st = records_parse(p->g->spec->records, &kind, e);
 	if (st != ST_OK)
 		return st;
@@ -486,7 +557,7 @@ static enum status exec_inputs(struct ledger *l, struct op *op, struct error *e)
 	o->again = false;
 	for (i = 0; st == ST_OK && i < o->n; i++) {
 		const struct ledger_shard *s = &o->shards[i];
-		struct file_version now = file_version_of(s->item);
+		struct file_version now = input_version(o->p->g, s->item, s->item_len);
 
 		if (!now.exists || s->s.state == SHARD_LEASED ||
 		    file_version_equal(&now, &s->version))
@@ -525,23 +596,49 @@ static enum status check_inputs(struct planner *p, struct error *e)
 	return st;
 }
 
+/* The next item of whatever the stage reads. */
+static enum status next_item(struct planner *p, struct buf *text, bool *end, struct error *e)
+{
+	size_t n_args;
+	enum status st;
+
+	if (p->g->spec->n_sources > 0)
+		return input_next(p->input, text, end, e);
+	st = wait_for_more(p, e);
+	if (st == ST_OK && !atomic_load(&p->stop))
+		st = list_next(p->list, text, &n_args, end, e);
+	return st;
+}
+
+/* What only the end of the input makes whole. */
+static enum status last_items(struct planner *p, struct error *e)
+{
+	static const char all[] = "all";
+	struct ledger_item item = {.part = -1, .length = -1};
+
+	if (p->g->spec->shard != SPEC_ALL)
+		return flush_group(p, e);
+	item.version = input_sum_end(&p->sum);
+	p->sum.hash = NULL;
+	return add_item(p, all, sizeof(all) - 1, &item, e);
+}
+
 static enum status plan_all(struct planner *p, struct error *e)
 {
 	struct plan_op op = {0};
 	struct buf text = {0};
 	bool end = false;
-	size_t n_args;
 	enum status st = call(p, &op, exec_take_plan, e);
 
 	hash_field(p->digest, p->g->fingerprint, HASH_SIZE);
 	while (st == ST_OK && !end && !atomic_load(&p->stop)) {
-		st = wait_for_more(p, e);
-		if (st == ST_OK && !atomic_load(&p->stop))
-			st = list_next(p->list, &text, &n_args, &end, e);
+		st = next_item(p, &text, &end, e);
 		if (st == ST_OK && !end && !atomic_load(&p->stop))
 			st = plan_item(p, &text, e);
 	}
 	buf_free(&text);
+	if (st == ST_OK && !atomic_load(&p->stop))
+		st = last_items(p, e);
 	if (st != ST_OK || atomic_load(&p->stop))
 		return st;
 	op.first = p->chunk * LEDGER_CHUNK + (int64_t)p->n;
@@ -570,7 +667,10 @@ static void planner_free(struct planner *p)
 {
 	hash_destroy(p->hash);
 	hash_destroy(p->digest);
+	hash_destroy(p->sum.hash);
+	input_close(p->input);
 	buf_free(&p->texts);
+	buf_free(&p->group);
 	free(p);
 }
 
@@ -591,6 +691,10 @@ enum status planner_start(struct stage *g, struct error *e)
 	p->list = g->w->opt->input.list;
 	st = p->hash == NULL || p->digest == NULL
 	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+	if (st == ST_OK && g->spec->n_sources > 0)
+		st = input_open(g, &p->input, e);
+	if (st == ST_OK && g->spec->shard == SPEC_ALL)
+		st = input_sum_begin(&p->sum, e);
 	if (st == ST_OK) {
 		r = pthread_create(&p->thread, NULL, planner_thread, p);
 		if (r != 0)

@@ -1,6 +1,6 @@
-/* Feeds a byte range of a file to a child's stdin, on a thread of its own that
- * blocks in sendfile. It ends when the range is through or the child's end of
- * the pipe is gone. */
+/* Feeds a child's stdin, on a thread of its own that blocks in sendfile: a byte
+ * range of a file, whole files one after the other, or a line. It ends when all
+ * is through or the child's end of the pipe is gone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,16 +10,19 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "worker/input.h"
 #include "worker/work.h"
 
 struct pump {
 	pthread_t thread;
-	int file;
+	const struct stage *g;
 	int pipe_write;
-	int64_t offset;
-	int64_t left;
-	struct file_version planned;
-	char *path;
+	int64_t offset;              /* SPEC_BYTES */
+	int64_t length;
+	struct file_version planned; /* SPEC_BYTES */
+	char *item;
+	size_t item_len;
+	bool gone;                   /* the child reads no more */
 	enum status status;
 	struct error error;
 };
@@ -37,72 +40,163 @@ static struct file_version version_of_fd(int fd)
 	return v;
 }
 
-static void *pump_thread(void *arg)
+/* *left is what could not be had: the file is shorter than was thought. */
+static enum status send_range(struct pump *p, int fd, const char *path, int64_t offset,
+    int64_t *left, struct error *e)
 {
 	enum { CHUNK = 1 << 20 };
-	struct pump *p = arg;
-	off_t off = p->offset;
-	bool cut_short = false;
+	off_t off = offset;
 
-	while (p->left > 0) {
-		size_t want = p->left < CHUNK ? (size_t)p->left : CHUNK;
-		ssize_t n = sendfile(p->pipe_write, p->file, &off, want);
+	while (*left > 0) {
+		size_t want = *left < CHUNK ? (size_t)*left : CHUNK;
+		ssize_t n = sendfile(p->pipe_write, fd, &off, want);
 
 		if (n == -1 && errno == EINTR)
 			continue;
-		if (n == -1 && errno != EPIPE)
-			p->status = error_os(&p->error, errno, "cannot read %s", p->path);
+		if (n == -1 && errno == EPIPE) {
+			p->gone = true;
+			return ST_OK;
+		}
+		if (n == -1)
+			return error_os(e, errno, "cannot read %s", path);
 		if (n == 0)
-			cut_short = true;
-		if (n <= 0)
-			break;
-		p->left -= n;
+			return ST_OK;
+		*left -= n;
 	}
-	if (p->status == ST_OK) {
-		struct file_version now = version_of_fd(p->file);
+	return ST_OK;
+}
 
-		if (cut_short || !file_version_equal(&now, &p->planned))
-			p->status = error_set(&p->error, ST_CORRUPT,
-			    "the input %s changed after it was cut; the same line again cuts it anew",
-			    p->path);
+static enum status feed_range(struct pump *p, struct error *e)
+{
+	int64_t left = p->length;
+	struct file_version now;
+	enum status st;
+	int fd = sys_open(p->item, O_RDONLY | O_NONBLOCK, 0);
+
+	if (fd == -1)
+		return error_os(e, errno, "cannot open %s", p->item);
+	st = send_range(p, fd, p->item, p->offset, &left, e);
+	now = version_of_fd(fd);
+	(void)sys_close(fd);
+	if (st == ST_OK && ((left > 0 && !p->gone) || !file_version_equal(&now, &p->planned)))
+		st = error_set(e, ST_CORRUPT, "the input %s changed after it was cut; the same line "
+		    "again cuts it anew", p->item);
+	return st;
+}
+
+/* Whether it changed is found out by the versions, when the child has ended. */
+static enum status feed_file(struct pump *p, const char *path, struct error *e)
+{
+	int64_t left;
+	enum status st;
+	int fd = sys_open(path, O_RDONLY | O_NONBLOCK, 0);
+
+	if (fd == -1)
+		return error_os(e, errno, "cannot open %s", path);
+	left = version_of_fd(fd).size;
+	st = send_range(p, fd, path, 0, &left, e);
+	(void)sys_close(fd);
+	return st;
+}
+
+static enum status feed_group(struct pump *p, struct error *e)
+{
+	const char *path = p->item;
+	enum status st = ST_OK;
+
+	while (st == ST_OK && !p->gone && path <= p->item + p->item_len) {
+		st = feed_file(p, path, e);
+		path += strlen(path) + 1;
 	}
+	return st;
+}
+
+static enum status feed_all(struct pump *p, struct error *e)
+{
+	struct input *in = NULL;
+	struct buf path = {0};
+	bool end = false;
+	enum status st = input_open(p->g, &in, e);
+
+	while (st == ST_OK && !end && !p->gone) {
+		st = input_next(in, &path, &end, e);
+		if (st == ST_OK && !end)
+			st = feed_file(p, path.data, e);
+	}
+	input_close(in);
+	buf_free(&path);
+	return st;
+}
+
+static enum status feed_line(struct pump *p, struct error *e)
+{
+	size_t at = 0;
+
+	p->item[p->item_len] = '\n'; /* where its NUL was */
+	while (at < p->item_len + 1) {
+		ssize_t n = write(p->pipe_write, p->item + at, p->item_len + 1 - at);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			return errno == EPIPE ? ST_OK : error_os(e, errno, "cannot write to a pipe");
+		at += (size_t)n;
+	}
+	return ST_OK;
+}
+
+static enum status feed(struct pump *p, struct error *e)
+{
+	switch (p->g->spec->shard) {
+	case SPEC_BYTES:
+		return feed_range(p, e);
+	case SPEC_FILES:
+		return feed_group(p, e);
+	case SPEC_ALL:
+		return feed_all(p, e);
+	case SPEC_LIST:
+		break;
+	}
+	return file_version_of(p->item).exists ? feed_file(p, p->item, e) : feed_line(p, e);
+}
+
+static void *pump_thread(void *arg)
+{
+	struct pump *p = arg;
+
+	p->status = feed(p, &p->error);
 	(void)close(p->pipe_write);
 	return NULL;
 }
 
 static void pump_free(struct pump *p)
 {
-	if (p->file != -1)
-		(void)sys_close(p->file);
-	free(p->path);
+	free(p->item);
 	free(p);
 }
 
-enum status pump_start(const struct ledger_shard *s, struct pump **out, int *read_fd,
-    struct error *e)
+enum status pump_start(const struct stage *g, const struct ledger_shard *s, struct pump **out,
+    int *read_fd, struct error *e)
 {
 	struct pump *p = mem_zero(sizeof(*p));
-	enum status st;
 	int fds[2];
 	int r;
 
 	if (p == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
+	p->g = g;
 	p->offset = s->offset;
-	p->left = s->length;
+	p->length = s->length;
 	p->planned = s->version;
-	p->path = mem_dup(s->item, strlen(s->item));
-	p->file = p->path == NULL ? -1 : sys_open(s->item, O_RDONLY | O_NONBLOCK, 0);
-	if (p->file == -1) {
-		st = p->path == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-		    : error_os(e, errno, "cannot open %s", s->item);
+	p->item_len = s->item_len;
+	p->item = mem_dup(s->item, s->item_len);
+	if (p->item == NULL) {
 		pump_free(p);
-		return st;
+		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
 	if (pipe2(fds, O_CLOEXEC) == -1) {
-		st = error_os(e, errno, "cannot make a pipe");
 		pump_free(p);
-		return st;
+		return error_os(e, errno, "cannot make a pipe");
 	}
 	p->pipe_write = fds[1];
 	r = pthread_create(&p->thread, NULL, pump_thread, p);

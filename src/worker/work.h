@@ -42,6 +42,7 @@ struct attempt {
 	uint64_t id;              /* at the guardian */
 	int lane;                 /* asked for ({%}), or -1 */
 	char *private_path;       /* stdout goes there; NULL: spool */
+	char *list_path;          /* of the inputs, for SPEC_LISTED; else NULL */
 	struct pump *pump;
 	struct guardian_end end;
 	struct ledger_attempt rec;
@@ -180,9 +181,17 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e) M
 enum status launch_show(const struct launch *la, const struct ledger_shard *s, struct buf *out,
     struct error *e) MUST_USE;
 
-/* pump.c: feeds a byte range of a file to a child's stdin. */
-enum status pump_start(const struct ledger_shard *s, struct pump **out, int *read_fd,
-    struct error *e) MUST_USE;
+/* present.c: how a shard is put before its command. */
+bool present_on_stdin(const struct spec *s);
+/* What stands in place of {}: words joined by NUL. May write the list of inputs
+ * and, for a shard of everything, reads all of them. */
+enum status present_item(struct attempt *a, struct buf *item, struct error *e) MUST_USE;
+/* Appends NAME=value. The value is nowhere else, not in *e either. */
+enum status present_secret(const struct spec_secret *s, struct buf *out, struct error *e) MUST_USE;
+
+/* pump.c: feeds a child's stdin with what its shard names. */
+enum status pump_start(const struct stage *g, const struct ledger_shard *s, struct pump **out,
+    int *read_fd, struct error *e) MUST_USE;
 /* After the child has ended. ST_CORRUPT: the file changed or was cut short
  * under way. NULL is ST_OK. */
 enum status pump_finish(struct pump *p, struct error *e) MUST_USE;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/input.h"
 #include "worker/work.h"
 
 void attempt_push(struct attempt_list *l, struct attempt *a)
@@ -70,6 +71,9 @@ void attempt_free(struct attempt *a)
 	a->g->open--;
 	ledger_shard_free(&a->shard);
 	free(a->private_path);
+	if (a->list_path != NULL)
+		(void)!sys_unlink(a->list_path);
+	free(a->list_path);
 	free(a->file.private_path);
 	free(a->file.final_path);
 	free(a);
@@ -161,7 +165,7 @@ void wrap_classify(struct attempt *a)
 
 bool wrap_needed(const struct attempt *a)
 {
-	return a->pump != NULL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
+	return a->pump != NULL || a->g->spec->shard == SPEC_ALL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
 	    a->shard.final != NULL || a->rec.cause == CAUSE_FAILED;
 }
 
@@ -348,7 +352,7 @@ void wrap_run(struct attempt *a)
 		/* Its range was cut from another version. */
 		a->no_retry = st == ST_CORRUPT;
 	}
-	a->after = a->shard.item_len < 4096 ? file_version_of(a->shard.item) : a->shard.version;
+	a->after = input_version(a->g, a->shard.item, a->shard.item_len);
 	if (a->rec.cause == CAUSE_DONE && checked && a->shard.part < 0 &&
 	    a->shard.version.exists &&
 	    !file_version_equal(&a->after, &a->shard.version)) {
