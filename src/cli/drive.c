@@ -15,6 +15,7 @@
 #include "store/store.h"
 #include "worker/care.h"
 #include "worker/fingerprint.h"
+#include "worker/name.h"
 #include "worker/sweep.h"
 
 enum { LOG_CAP = 16 << 20, LOCK_WAIT_MS = 1000, BUSY_MS = 5000 };
@@ -246,8 +247,7 @@ static enum status take_run(struct driving *g, struct error *e)
 		st = pipeline_key(g->d->pipeline, state_place(g->state), g->key, e);
 	if (st != ST_OK)
 		return st;
-	buf_str(&name, "run-");
-	str_hex(&name, g->key, sizeof(g->key));
+	run_lock_name(g->key, &name);
 	st = buf_check(&name, e);
 	if (st == ST_OK) {
 		(void)snprintf(g->lock, sizeof(g->lock), "%s", name.data);
