@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/status.h"
 
+struct stat;
+
 /* What tells one version of a regular file from another. `exists` false (and
  * the rest 0) when there is no regular file of that name. */
 struct file_version {
@@ -22,6 +24,7 @@ struct file_version {
 /* Follows symlinks; anything that is not a regular file, and any name that
  * cannot be looked at, is "does not exist". `path` need not be a path at all. */
 struct file_version file_version_of(const char *path);
+struct file_version file_version_of_stat(const struct stat *st);
 bool file_version_equal(const struct file_version *a, const struct file_version *b);
 
 /* Appends the whole file to *out; ST_CONFIG if it is larger than max bytes,

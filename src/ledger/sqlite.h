@@ -279,7 +279,8 @@ enum status output_release_files(struct sqlite_ledger *l, int64_t row, const cha
 /* Whether the row is the one that put there what is there now. */
 enum status output_is_mine(struct sqlite_ledger *l, int64_t row, const char *name, size_t len,
     bool *mine, struct error *e) MUST_USE;
-enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
+/* The names of its files hold what the row put there. */
+enum status output_put_files(struct sqlite_ledger *l, int64_t row, const char *files,
     struct error *e) MUST_USE;
 
 /* ---- the table's functions, by file ---- */
