@@ -31,9 +31,7 @@ struct driving {
 	char lock[64];
 	char holders[128];   /* " (pid 12)", for messages */
 	int lock_fd;
-	int64_t retried;
 	int64_t carry_from;
-	bool fresh_generation;
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
@@ -198,7 +196,6 @@ static enum status next_generation(struct driving *g, const char *spec_json, str
 		st = retire_manifest(g, e);
 	if (st != ST_OK)
 		return st;
-	g->fresh_generation = true;
 	return ledger_run_renew(g->ledger, &g->run, spec_json, e);
 }
 
@@ -207,6 +204,7 @@ static enum status find_run(struct driving *g, struct error *e)
 {
 	struct buf json = {0};
 	struct buf title = {0};
+	int64_t retried;
 	enum status st;
 
 	ledger_run_free(&g->run);
@@ -225,7 +223,7 @@ static enum status find_run(struct driving *g, struct error *e)
 		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
 			st = next_generation(g, json.data, e);
 		else
-			st = ledger_retry(g->ledger, g->run.stage, 0, &g->retried, e);
+			st = ledger_retry(g->ledger, g->run.stage, 0, &retried, e);
 		/* A list that was killed while it was read takes over the rest. */
 		if (g->d->skip_done)
 			g->carry_from = g->run.previous;
@@ -266,7 +264,7 @@ static int work(struct driving *g, struct error *e)
 {
 	const struct drive *d = g->d;
 	struct worker_options wo = {
-		.state = g->state, .run_key_lock = g->lock, .run_lock_fd = g->lock_fd,
+		.state = g->state,
 		.spec = &d->pipeline->stage[0], .run = g->run, .input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
@@ -282,7 +280,6 @@ static int work(struct driving *g, struct error *e)
 	wo.input.plan = d->input.plan && g->lock_fd != -1;
 	g->ledger = NULL;
 	st = worker_run(g->body, l, &wo, &result, e);
-	result.retried = g->retried;
 	code = st == ST_OK ? summary_print(&wo, &result, d->quiet) : common_fail(st, e);
 	worker_result_free(&result);
 	return code;

@@ -58,7 +58,7 @@ enum status row_from(struct q *q, struct row *r, struct error *e)
 	return ST_OK;
 }
 
-enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e)
+static enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e)
 {
 	struct row r;
 	size_t len;

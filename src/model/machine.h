@@ -105,9 +105,6 @@ enum shard_verdict {
 enum shard_verdict shard_step(const struct shard *in, const struct shard_event *ev,
     const struct retry_policy *policy, struct shard *out);
 
-/* A shard that nobody will touch again unless told to. */
-bool shard_is_terminal(enum shard_state s);
-
 /* The transition table as text, a row a line. */
 void shard_machine_print(struct buf *out);
 

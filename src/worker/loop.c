@@ -418,7 +418,7 @@ void loop_receive(struct work *w)
 /* ---- starts ---- */
 
 /* What could not even be started. */
-static void end_unstarted(struct work *w, struct attempt *a, enum status st, const struct error *e)
+static void end_unstarted(struct attempt *a, enum status st, const struct error *e)
 {
 	a->rec.cause = st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
 	    : CAUSE_INFRASTRUCTURE;
@@ -426,7 +426,6 @@ static void end_unstarted(struct work *w, struct attempt *a, enum status st, con
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
-	(void)w;
 	record_end(a);
 }
 
@@ -480,7 +479,7 @@ static void send_ready(struct work *w)
 			a->pump = NULL;
 			if (a->lane >= 0)
 				w->lane_taken[a->lane] = false;
-			end_unstarted(w, a, st, &e);
+			end_unstarted(a, st, &e);
 			continue;
 		}
 		w->inflight[a->id % INFLIGHT_MAX] = a;

@@ -186,8 +186,6 @@ void planner_stop(struct planner *p); /* NULL is fine */
 /* Ordinals under it may be claimed. */
 int64_t planner_below(const struct planner *p);
 bool planner_done(const struct planner *p, enum status *st, struct error *e);
-/* True while it waits for a slow producer of the list. */
-bool planner_reading(const struct planner *p);
 
 /* seal.c: on the ledger's thread of a stopped committer. */
 enum status seal_stage(struct work *w, struct ledger *l, char **manifest, struct error *e) MUST_USE;

@@ -36,8 +36,6 @@ struct worker_input {
 
 struct worker_options {
 	struct state *state;             /* borrowed */
-	const char *run_key_lock;        /* name of the run's lock, held by the caller */
-	int run_lock_fd;                 /* -1: this worker joins a run of another */
 	const struct spec *spec;         /* borrowed */
 	struct ledger_run run;           /* borrowed */
 	struct worker_input input;
@@ -84,7 +82,6 @@ struct worker_result {
 	struct ledger_stage before;      /* when this worker began */
 	struct ledger_stage after;
 	int64_t wall_ms;
-	int64_t retried;                 /* failed shards given a new budget */
 	char *manifest;                  /* path, when sealed */
 	struct worker_failure *failures; /* the first WORKER_FAILURES_KEPT */
 	size_t n_failures;
