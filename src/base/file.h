@@ -37,7 +37,8 @@ enum status file_write_all(int fd, const void *data, size_t len, const char *nam
 
 /* Replaces `path` as one step that a power cut cannot split: a temporary name
  * beside it, fsync, rename, fsync of the folder. On failure the old file is as
- * it was and the temporary one is gone. */
+ * it was and the temporary one is gone; if the last fsync is what failed, the
+ * new file is there and may not survive a power cut. */
 enum status file_write_durable(const char *path, const void *data, size_t len, mode_t mode,
     struct error *e) MUST_USE;
 

@@ -57,7 +57,7 @@ struct retry_policy retry_policy_default(void);
 /* Delay before the nth (1-based) retry after `cause`: exponential between the
  * bounds with full jitter (delay = uniform[0, min(max, min_ms * 2^(n-1))]),
  * never under a tenth of the bound. `random` is any 64-bit random number.
- * Interrupted and lost attempts are started again at once: 0. */
+ * After one that was interrupted, lost or checkpointed: 0. */
 int64_t retry_delay_ms(const struct retry_policy *p, enum cause cause, int n, uint64_t random);
 
 /* The part of a shard's row that the machine decides over. */
