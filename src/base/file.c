@@ -14,14 +14,21 @@
 
 struct file_version file_version_of(const char *path)
 {
-	struct file_version v = {0};
+	const struct file_version none = {0};
 	struct stat st;
 
-	if (stat(path, &st) == -1 || !S_ISREG(st.st_mode))
+	return stat(path, &st) == -1 ? none : file_version_of_stat(&st);
+}
+
+struct file_version file_version_of_stat(const struct stat *st)
+{
+	struct file_version v = {0};
+
+	if (!S_ISREG(st->st_mode))
 		return v;
 	v.exists = true;
-	v.size = st.st_size;
-	v.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	v.size = st->st_size;
+	v.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
 	return v;
 }
 

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/status.h"
 
+struct stat;
+
 /* What tells one version of a regular file from another. `exists` false (and
  * the rest 0) when there is no regular file of that name. */
 struct file_version {
@@ -22,6 +24,7 @@ struct file_version {
 /* Follows symlinks; anything that is not a regular file, and any name that
  * cannot be looked at, is "does not exist". `path` need not be a path at all. */
 struct file_version file_version_of(const char *path);
+struct file_version file_version_of_stat(const struct stat *st);
 bool file_version_equal(const struct file_version *a, const struct file_version *b);
 
 /* Appends the whole file to *out; ST_CONFIG if it is larger than max bytes,
@@ -34,7 +37,8 @@ enum status file_write_all(int fd, const void *data, size_t len, const char *nam
 
 /* Replaces `path` as one step that a power cut cannot split: a temporary name
  * beside it, fsync, rename, fsync of the folder. On failure the old file is as
- * it was and the temporary one is gone. */
+ * it was and the temporary one is gone; if the last fsync is what failed, the
+ * new file is there and may not survive a power cut. */
 enum status file_write_durable(const char *path, const void *data, size_t len, mode_t mode,
     struct error *e) MUST_USE;
 

@@ -47,14 +47,19 @@ void hash_update(struct hash *h, const void *data, size_t len)
 	must(EVP_DigestUpdate(h->ctx, data, len));
 }
 
-void hash_field(struct hash *h, const void *data, size_t len)
+void hash_u64(struct hash *h, uint64_t n)
 {
-	uint8_t prefix[8];
+	uint8_t le[8];
 	size_t i;
 
-	for (i = 0; i < sizeof(prefix); i++)
-		prefix[i] = (uint8_t)((uint64_t)len >> (8 * i));
-	hash_update(h, prefix, sizeof(prefix));
+	for (i = 0; i < sizeof(le); i++)
+		le[i] = (uint8_t)(n >> (8 * i));
+	hash_update(h, le, sizeof(le));
+}
+
+void hash_field(struct hash *h, const void *data, size_t len)
+{
+	hash_u64(h, len);
 	hash_update(h, data, len);
 }
 

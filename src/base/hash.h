@@ -16,6 +16,8 @@ struct hash; /* one running computation; not shared between threads */
 struct hash *hash_create(void) MUST_USE;
 void hash_destroy(struct hash *h);
 void hash_update(struct hash *h, const void *data, size_t len);
+/* A number, as 8 bytes little-endian. */
+void hash_u64(struct hash *h, uint64_t n);
 /* The length, as 8 bytes little-endian, and then the data: fields that are
  * hashed one after another cannot be confused. */
 void hash_field(struct hash *h, const void *data, size_t len);

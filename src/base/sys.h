@@ -1,5 +1,7 @@
-/* The seam to the kernel: every file call, allocation, clock and random read
- * that ebb makes for itself goes through these functions. sys.c is the
+/* The seam to the kernel: every allocation, clock and random read that ebb makes
+ * for itself, and every call that reads, writes, syncs, renames or removes a
+ * file, goes through these functions (what only looks at names, and the removal
+ * of whole folders, does not). sys.c is the
  * production side and only passes the call on. The test build links
  * tests/support/sys_fault.c instead, which can fail the Nth call, stop at a
  * named point, shift the clock, and record writes, fsyncs and renames for the

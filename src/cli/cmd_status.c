@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "cli/common.h"
+#include "worker/name.h"
 
 struct status_values {
 	const char *state;
@@ -32,8 +33,7 @@ static bool is_running(const struct state *s, const struct ledger_run *r)
 	struct buf lock = {0};
 	bool running;
 
-	buf_str(&lock, "run-");
-	str_hex(&lock, r->key, sizeof(r->key));
+	run_lock_name(r->key, &lock);
 	running = !lock.failed && !state_lock_is_free(s, lock.data);
 	buf_free(&lock);
 	return running;

@@ -15,6 +15,7 @@
 #include "store/store.h"
 #include "worker/care.h"
 #include "worker/fingerprint.h"
+#include "worker/name.h"
 #include "worker/sweep.h"
 
 enum { LOG_CAP = 16 << 20, LOCK_WAIT_MS = 1000, BUSY_MS = 5000 };
@@ -31,8 +32,6 @@ struct driving {
 	char lock[64];
 	char holders[128];   /* " (pid 12)", for messages */
 	int lock_fd;
-	int64_t retried;
-	bool fresh_generation;
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
@@ -205,7 +204,6 @@ static enum status next_generation(struct driving *g, const struct ledger_run_de
 	free(older);
 	if (st != ST_OK)
 		return st;
-	g->fresh_generation = true;
 	return ledger_run_renew(g->ledger, &g->run, def, e);
 }
 
@@ -244,7 +242,6 @@ static enum status retry_failed(struct driving *g, struct error *e)
 		if (list[i].sealed)
 			continue;
 		st = ledger_retry(g->ledger, list[i].id, 0, &retried, e);
-		g->retried += st == ST_OK ? retried : 0;
 	}
 	free(list);
 	return st;
@@ -306,8 +303,7 @@ static enum status take_run(struct driving *g, struct error *e)
 		st = pipeline_key(g->d->pipeline, state_place(g->state), g->key, e);
 	if (st != ST_OK)
 		return st;
-	buf_str(&name, "run-");
-	str_hex(&name, g->key, sizeof(g->key));
+	run_lock_name(g->key, &name);
 	st = buf_check(&name, e);
 	if (st == ST_OK) {
 		(void)snprintf(g->lock, sizeof(g->lock), "%s", name.data);
@@ -326,7 +322,7 @@ static int work(struct driving *g, struct error *e)
 {
 	const struct drive *d = g->d;
 	struct worker_options wo = {
-		.state = g->state, .run_key_lock = g->lock, .run_lock_fd = g->lock_fd,
+		.state = g->state, .run_lock = g->lock,
 		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
@@ -341,7 +337,6 @@ static int work(struct driving *g, struct error *e)
 	wo.input.plan = d->input.plan && g->lock_fd != -1;
 	g->ledger = NULL;
 	st = worker_run(g->body, l, &wo, &result, e);
-	result.retried = g->retried;
 	code = st == ST_OK ? summary_print(&wo, &result, d->quiet) : common_fail(st, e);
 	worker_result_free(&result);
 	return code;

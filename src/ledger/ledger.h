@@ -401,7 +401,8 @@ struct ledger_worker {
 	char name[LEDGER_NAME_MAX];  /* unique; also names its lock file */
 	int64_t run;
 	int32_t pid;
-	uint64_t start_ticks;        /* of the pid: /proc/PID/stat field 22 */
+	uint64_t start_ticks;        /* of the pid: /proc/PID/stat field 22, in ns since
+	                              * the boot */
 	char boot_id[37];
 	int64_t lease_until_boot_ms;
 	bool gone;                   /* left, or was expired */

@@ -166,8 +166,6 @@ void group_rollback(struct sqlite_ledger *l);
 
 /* The counters of a stage that wait for the commit: NULL without memory. */
 struct counters *counters_of(struct sqlite_ledger *l, int64_t stage);
-enum status counters_add(struct sqlite_ledger *l, int64_t stage, int counter, int64_t n,
-    struct error *e) MUST_USE;
 
 void plan_index_drop(struct plan_index *x);
 
@@ -217,7 +215,6 @@ enum { ROW_END = 21 };
 /* ST_CORRUPT for a number that is no state. */
 enum status col_state(struct q *q, int i, enum shard_state *out, struct error *e) MUST_USE;
 enum status row_from(struct q *q, struct row *r, struct error *e) MUST_USE;
-enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e) MUST_USE;
 void shards_free(struct ledger_shard *out, size_t *n);
 /* Rows of an open statement with SHARD_COLUMNS, at most max; closes it. */
 enum status shards_from(struct q *q, size_t max, struct ledger_shard *out, size_t *n,
@@ -279,7 +276,8 @@ enum status output_release_files(struct sqlite_ledger *l, int64_t row, const cha
 /* Whether the row is the one that put there what is there now. */
 enum status output_is_mine(struct sqlite_ledger *l, int64_t row, const char *name, size_t len,
     bool *mine, struct error *e) MUST_USE;
-enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
+/* The names of its files hold what the row put there. */
+enum status output_put_files(struct sqlite_ledger *l, int64_t row, const char *files,
     struct error *e) MUST_USE;
 
 /* ---- the table's functions, by file ---- */

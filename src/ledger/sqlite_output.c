@@ -196,7 +196,7 @@ enum status output_is_mine(struct sqlite_ledger *l, int64_t row, const char *nam
 	return st;
 }
 
-enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
+static enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
     struct error *e)
 {
 	struct q q;
@@ -208,6 +208,22 @@ enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger
 	q_blob(&q, f->final_path, strlen(f->final_path));
 	q_int(&q, row);
 	return q_run(&q, e);
+}
+
+enum status output_put_files(struct sqlite_ledger *l, int64_t row, const char *json,
+    struct error *e)
+{
+	struct ledger_file *files;
+	size_t n;
+	size_t i;
+	enum status st = ledger_files_parse(json, &files, &n, e);
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		if (files[i].final_path[0] != '\0')
+			st = output_put(l, row, &files[i], e);
+	}
+	ledger_files_free(files, n);
+	return st;
 }
 
 /* ---- for the callers of the ledger ---- */

@@ -26,13 +26,9 @@ static void occurrence_id(struct hash *h, const uint8_t id[LEDGER_ID_SIZE], int6
     uint8_t out[LEDGER_ID_SIZE])
 {
 	uint8_t digest[HASH_SIZE];
-	uint8_t number[8];
-	size_t i;
 
-	for (i = 0; i < sizeof(number); i++)
-		number[i] = (uint8_t)((uint64_t)occurrence >> (8 * i));
 	hash_update(h, id, LEDGER_ID_SIZE);
-	hash_update(h, number, sizeof(number));
+	hash_u64(h, (uint64_t)occurrence);
 	hash_final(h, digest);
 	memcpy(out, digest, LEDGER_ID_SIZE);
 }
@@ -627,10 +623,10 @@ static enum status drop_row(struct sqlite_ledger *l, struct row *r, struct error
 {
 	bool open = r->s.state == SHARD_LEASED || r->s.state == SHARD_ACCEPTED;
 	struct q q;
-	enum status st = drop_names(l, r->row, e);
+	enum status st = open ? row_void(l, r, e) : ST_OK;
 
-	if (st == ST_OK && open)
-		st = row_void(l, r, e);
+	if (st == ST_OK)
+		st = drop_names(l, r->row, e);
 	if (st == ST_OK && open)
 		st = row_put(l, r, "", e);
 	if (st != ST_OK)

@@ -277,17 +277,6 @@ struct counters *counters_of(struct sqlite_ledger *l, int64_t stage)
 	return &l->pending[i];
 }
 
-enum status counters_add(struct sqlite_ledger *l, int64_t stage, int counter, int64_t n,
-    struct error *e)
-{
-	struct counters *c = counters_of(l, stage);
-
-	if (c == NULL)
-		return error_set(e, ST_NO_MEMORY, "out of memory");
-	c->add[counter] += n;
-	return ST_OK;
-}
-
 static enum status write_counters(struct sqlite_ledger *l, const struct counters *c,
     struct error *e)
 {

@@ -58,7 +58,7 @@ enum status row_from(struct q *q, struct row *r, struct error *e)
 	return ST_OK;
 }
 
-enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e)
+static enum status shard_from(struct q *q, struct ledger_shard *out, struct error *e)
 {
 	struct row r;
 	size_t len;
@@ -254,26 +254,6 @@ enum status row_put(struct sqlite_ledger *l, const struct row *r, const char *fi
 	return q_run(&q, e);
 }
 
-/* Accepted files may have got their names just before their publisher died:
- * what stands there then is ebb's own. */
-static enum status own_accepted(struct sqlite_ledger *l, int64_t row, const char *json,
-    struct error *e)
-{
-	struct ledger_file *files;
-	size_t n;
-	size_t i;
-	enum status st = ledger_files_parse(json, &files, &n, e);
-
-	if (st != ST_OK)
-		return st;
-	for (i = 0; st == ST_OK && i < n; i++) {
-		if (files[i].final_path[0] != '\0')
-			st = output_put(l, row, &files[i], e);
-	}
-	ledger_files_free(files, n);
-	return st;
-}
-
 enum status row_void(struct sqlite_ledger *l, struct row *r, struct error *e)
 {
 	const struct shard_event ev = {.kind = EV_INPUT_CHANGED};
@@ -289,8 +269,10 @@ enum status row_void(struct sqlite_ledger *l, struct row *r, struct error *e)
 	if (st != ST_OK || !had_files)
 		return st;
 	st = row_names(l, r->row, &final, &final_len, &files, e);
+	/* Accepted files may have got their names just before their publisher
+	 * died: what stands there then is ebb's own. */
 	if (st == ST_OK && accepted && files != NULL)
-		st = own_accepted(l, r->row, files, e);
+		st = output_put_files(l, r->row, files, e);
 	if (st == ST_OK && files != NULL)
 		st = output_release_files(l, r->row, files, final, final_len, e);
 	free(final);

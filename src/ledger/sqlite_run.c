@@ -188,6 +188,11 @@ static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_
 	return q_run(&q, e);
 }
 
+static enum status no_run(int64_t run, struct error *e)
+{
+	return error_set(e, ST_NOT_FOUND, "the ledger has no run of number %lld", (long long)run);
+}
+
 static enum status run_by_id(struct sqlite_ledger *l, int64_t run, struct ledger_run *out,
     struct error *e)
 {
@@ -199,8 +204,7 @@ static enum status run_by_id(struct sqlite_ledger *l, int64_t run, struct ledger
 	q_int(&q, run);
 	st = one_run(&q, out, &found, e);
 	if (st == ST_OK && !found)
-		st = error_set(e, ST_NOT_FOUND, "the ledger has no run of number %lld",
-		    (long long)run);
+		st = no_run(run, e);
 	return st;
 }
 
@@ -361,8 +365,7 @@ enum status sqlite_run_set_state(struct ledger *base, int64_t run, enum run_stat
 	q_int(&q, run);
 	st = q_run(&q, e);
 	if (st == ST_OK && sqlite3_changes64(l->db) == 0)
-		st = error_set(e, ST_NOT_FOUND, "the ledger has no run of number %lld",
-		    (long long)run);
+		st = no_run(run, e);
 	return op_end(l, st, e);
 }
 
@@ -476,8 +479,7 @@ enum status sqlite_run_remove(struct ledger *base, int64_t run, struct error *e)
 		st = q_run(&q, e);
 	}
 	if (st == ST_OK && sqlite3_changes64(l->db) == 0)
-		st = error_set(e, ST_NOT_FOUND, "the ledger has no run of number %lld",
-		    (long long)run);
+		st = no_run(run, e);
 	return op_end(l, st, e);
 }
 

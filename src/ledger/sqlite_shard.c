@@ -204,21 +204,13 @@ enum status sqlite_accept(struct ledger *base, int64_t row, const struct ledger_
 
 static enum status put_outputs(struct sqlite_ledger *l, int64_t row, struct error *e)
 {
-	struct ledger_file *files = NULL;
 	char *final;
 	char *json;
 	size_t final_len;
-	size_t n = 0;
-	size_t i;
 	enum status st = row_names(l, row, &final, &final_len, &json, e);
 
 	if (st == ST_OK && json != NULL)
-		st = ledger_files_parse(json, &files, &n, e);
-	for (i = 0; st == ST_OK && i < n; i++) {
-		if (files[i].final_path[0] != '\0')
-			st = output_put(l, row, &files[i], e);
-	}
-	ledger_files_free(files, n);
+		st = output_put_files(l, row, json, e);
 	free(final);
 	free(json);
 	return st;

@@ -12,12 +12,8 @@ static void take_identity(struct hash *h, uint8_t out[IDENTITY_SIZE])
 
 static void number(struct hash *h, int64_t n)
 {
-	uint8_t le[8];
-	size_t i;
-
-	for (i = 0; i < sizeof(le); i++)
-		le[i] = (uint8_t)((uint64_t)n >> (8 * i));
-	hash_field(h, le, sizeof(le));
+	hash_u64(h, sizeof(n));
+	hash_u64(h, (uint64_t)n);
 }
 
 void identity_of_item(struct hash *h, const uint8_t fingerprint[HASH_SIZE], const char *item,

@@ -124,11 +124,6 @@ int64_t retry_delay_ms(const struct retry_policy *p, enum cause cause, int n, ui
 	return delay < bound / 10 ? bound / 10 : delay;
 }
 
-bool shard_is_terminal(enum shard_state s)
-{
-	return s == SHARD_PUBLISHED || s == SHARD_FAILED || s == SHARD_SET_ASIDE;
-}
-
 static const struct transition *find_row(enum shard_state from, enum shard_event_kind event)
 {
 	int i;

@@ -57,7 +57,7 @@ struct retry_policy retry_policy_default(void);
 /* Delay before the nth (1-based) retry after `cause`: exponential between the
  * bounds with full jitter (delay = uniform[0, min(max, min_ms * 2^(n-1))]),
  * never under a tenth of the bound. `random` is any 64-bit random number.
- * Interrupted and lost attempts are started again at once: 0. */
+ * After one that was interrupted, lost or checkpointed: 0. */
 int64_t retry_delay_ms(const struct retry_policy *p, enum cause cause, int n, uint64_t random);
 
 /* The part of a shard's row that the machine decides over. */
@@ -104,9 +104,6 @@ enum shard_verdict {
  * unless STEP_TAKEN). Pure. */
 enum shard_verdict shard_step(const struct shard *in, const struct shard_event *ev,
     const struct retry_policy *policy, struct shard *out);
-
-/* A shard that nobody will touch again unless told to. */
-bool shard_is_terminal(enum shard_state s);
 
 /* The transition table as text, a row a line. */
 void shard_machine_print(struct buf *out);

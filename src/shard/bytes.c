@@ -6,17 +6,6 @@
 
 #include "base/sys.h"
 
-static struct file_version version_of_stat(const struct stat *st)
-{
-	struct file_version v = {
-		.exists = true,
-		.size = st->st_size,
-		.mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
-	};
-
-	return v;
-}
-
 static enum status check_regular(const char *path, const struct stat *st, struct error *e)
 {
 	const char *what = "a device";
@@ -107,7 +96,7 @@ static enum status cut(int fd, int64_t size, enum records_kind kind, struct byte
 static enum status check_unchanged(int fd, const char *path, const struct stat *before,
     struct error *e)
 {
-	struct file_version was = version_of_stat(before);
+	struct file_version was = file_version_of_stat(before);
 	struct file_version now;
 	struct stat by_fd;
 	struct stat by_name;
@@ -116,7 +105,7 @@ static enum status check_unchanged(int fd, const char *path, const struct stat *
 		return error_os(e, errno, "cannot look at %s", path);
 	if (stat(path, &by_name) == -1)
 		return changed(path, e);
-	now = version_of_stat(&by_fd);
+	now = file_version_of_stat(&by_fd);
 	if (!file_version_equal(&was, &now) || by_fd.st_dev != by_name.st_dev ||
 	    by_fd.st_ino != by_name.st_ino)
 		return changed(path, e);
@@ -137,7 +126,7 @@ enum status bytes_cut(const char *path, int64_t size, enum records_kind kind,
 	st = open_regular(path, &fd, &before, e);
 	if (st != ST_OK)
 		return st;
-	range.version = version_of_stat(&before);
+	range.version = file_version_of_stat(&before);
 	st = cut(fd, size, kind, &range, fn, arg, e);
 	if (st == ST_OK)
 		st = check_unchanged(fd, path, &before, e);

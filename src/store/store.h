@@ -48,7 +48,8 @@ enum status store_private_name(struct store *s, const char *final, const char *l
 enum status store_seal(struct store *s, const char *private_name, struct store_sum *out,
     struct error *e) MUST_USE;
 
-/* Makes the folder entries of these names durable, each folder once. */
+/* Makes the folder entries of these names durable; of names that follow each
+ * other in one folder, that folder once. */
 enum status store_sync_names(struct store *s, const char *const *names, size_t n,
     struct error *e) MUST_USE;
 

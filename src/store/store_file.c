@@ -126,8 +126,8 @@ static enum status existing_above(const char *path, struct buf *dir, struct moun
 }
 
 /* On another file system: a hidden folder whose name is this private folder's
- * own, so that two states never meet in it, and a link to it, so that what is
- * left there is found again (store_private_folders). */
+ * own, so that two states never meet in it, and a link to it, by which
+ * housekeeping finds what is left there. */
 static enum status foreign_folder(struct file_store *fs, struct buf *dir, struct error *e)
 {
 	struct buf link = {0};
@@ -242,7 +242,6 @@ static bool same_sum(const struct store_sum *a, const struct store_sum *b)
 static enum status look_at(const char *name, struct store_sum *out, struct error *e)
 {
 	struct stat sb;
-	enum status st;
 
 	if (lstat(name, &sb) == -1)
 		return errno == ENOENT || errno == ENOTDIR
@@ -251,8 +250,7 @@ static enum status look_at(const char *name, struct store_sum *out, struct error
 		out->size = -1;
 		return ST_OK;
 	}
-	st = sum_file(name, false, out, e);
-	return st;
+	return sum_file(name, false, out, e);
 }
 
 static enum status make_parents(const char *final, struct error *e)

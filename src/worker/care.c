@@ -11,8 +11,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "base/sys.h"
+#include "worker/name.h"
 
 #define DAY_MS ((int64_t)86400000)
 
@@ -219,17 +219,14 @@ static enum status care_files(struct care *c, const struct ledger_run *run, int6
 static enum status remove_run(struct care *c, const struct ledger_run *run, struct error *e)
 {
 	struct buf runs = {0};
-	struct buf lock = {0};
-	enum status st = ST_OK;
+	enum status st;
 
 	c->report->runs++;
 	if (c->opt->dry_run)
 		return ST_OK;
 	sys_point("gc.before");
 	state_path(c->state, &runs, "runs");
-	buf_str(&lock, "run-");
-	str_hex(&lock, run->key, sizeof(run->key));
-	st = runs.failed ? buf_check(&runs, e) : buf_check(&lock, e);
+	st = buf_check(&runs, e);
 	/* Files first: rows without files are found again, files without rows
 	 * are not. */
 	if (st == ST_OK)
@@ -237,11 +234,8 @@ static enum status remove_run(struct care *c, const struct ledger_run *run, stru
 	sys_point("gc.files");
 	if (st == ST_OK)
 		st = ledger_run_remove(c->ledger, run->id, e);
-	if (st == ST_OK)
-		state_lock_remove(c->state, lock.data);
 	sys_point("gc.after");
 	buf_free(&runs);
-	buf_free(&lock);
 	return st;
 }
 
@@ -250,17 +244,38 @@ static bool is_over(const struct ledger_run *run)
 	return run->state == RUN_FINISHED || run->state == RUN_CANCELLED;
 }
 
-/* Nobody works on it, so that nobody's files are taken away. */
-static bool is_idle(struct care *c, const struct ledger_run *run)
+/* Removes the run unless somebody works on it: its lock is held meanwhile, so
+ * that nobody begins to. *kept is true when it is to stay. */
+static enum status try_remove_run(struct care *c, const struct ledger_run *run, bool *kept,
+    struct error *e)
 {
+	struct ledger_run now = {0};
 	struct buf lock = {0};
-	bool idle;
+	int fd = -1;
+	enum status st;
 
-	buf_str(&lock, "run-");
-	str_hex(&lock, run->key, sizeof(run->key));
-	idle = !lock.failed && state_lock_is_free(c->state, lock.data);
+	*kept = true;
+	run_lock_name(run->key, &lock);
+	st = buf_check(&lock, e);
+	if (st == ST_OK)
+		st = state_lock(c->state, lock.data, &fd, e);
+	if (st == ST_OK)
+		st = ledger_run_by_key(c->ledger, run->key, &now, e);
+	if (st == ST_OK && is_over(&now) && now.generation == run->generation) {
+		*kept = false;
+		st = remove_run(c, run, e);
+		if (st == ST_OK && !c->opt->dry_run)
+			state_lock_remove(c->state, lock.data);
+	} else if (st == ST_NOT_FOUND) { /* somebody else has removed it */
+		*kept = false;
+		state_lock_remove(c->state, lock.data);
+		st = ST_OK;
+	}
+	ledger_run_free(&now);
+	if (fd != -1)
+		(void)sys_close(fd);
 	buf_free(&lock);
-	return idle;
+	return st == ST_BUSY && *kept ? ST_OK : st;
 }
 
 static enum status care_runs(struct care *c, int64_t *log_keep, int64_t run_keep_ms,
@@ -275,12 +290,12 @@ static enum status care_runs(struct care *c, int64_t *log_keep, int64_t run_keep
 		return st;
 	for (i = 0; st == ST_OK && i < n; i++) {
 		bool more = true;
+		bool kept = true;
 
-		if (is_over(&runs[i]) && c->now_ms - runs[i].changed_wall_ms > run_keep_ms &&
-		    is_idle(c, &runs[i])) {
-			st = remove_run(c, &runs[i], e);
+		if (is_over(&runs[i]) && c->now_ms - runs[i].changed_wall_ms > run_keep_ms)
+			st = try_remove_run(c, &runs[i], &kept, e);
+		if (st != ST_OK || !kept)
 			continue;
-		}
 		st = care_files(c, &runs[i], log_keep, e);
 		/* An unfinished generation may still take done items over (--skip-done). */
 		while (st == ST_OK && more && !c->opt->dry_run && is_over(&runs[i]))

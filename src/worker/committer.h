@@ -54,9 +54,10 @@ void committer_submit(struct committer *c, struct op *op);
 enum status committer_call(struct committer *c, struct op *op) MUST_USE;
 /* On the loop's thread: calls `done` of what has been committed. */
 void committer_dispatch(struct committer *c);
-/* ST_OK while all is well. ST_FENCED: the lease was taken over. Otherwise the
- * ledger cannot be written, for longer than the committer was ready to wait:
- * nothing more will be committed. */
+/* ST_OK while all is well, and never again after that. ST_FENCED: the lease was
+ * taken over. Otherwise a group could not be committed, for longer than the
+ * committer was ready to wait: its operations have that status. Later ones are
+ * still tried. */
 enum status committer_health(struct committer *c, struct error *e) MUST_USE;
 /* Finishes what is queued, ends the thread. Call committer_dispatch once more
  * after it, then committer_destroy. */

@@ -393,5 +393,6 @@ _Noreturn void guardian_main(const struct guardian_options *opt, int sock)
 		_exit(1);
 	}
 	lanes_destroy(g->lanes);
+	inbox_destroy(g->inbox);
 	_exit(0);
 }

@@ -438,7 +438,7 @@ void loop_receive(struct work *w)
 /* ---- starts ---- */
 
 /* What could not even be started. */
-static void end_unstarted(struct work *w, struct attempt *a, enum status st, const struct error *e)
+static void end_unstarted(struct attempt *a, enum status st, const struct error *e)
 {
 	a->rec.cause = st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
 	    : CAUSE_INFRASTRUCTURE;
@@ -446,7 +446,6 @@ static void end_unstarted(struct work *w, struct attempt *a, enum status st, con
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
-	(void)w;
 	record_end(a);
 }
 
@@ -500,7 +499,7 @@ static void send_ready(struct work *w)
 			a->pump = NULL;
 			if (a->lane >= 0)
 				w->lane_taken[a->lane] = false;
-			end_unstarted(w, a, st, &e);
+			end_unstarted(a, st, &e);
 			continue;
 		}
 		w->inflight[a->id % INFLIGHT_MAX] = a;
@@ -763,6 +762,25 @@ static bool is_sealing(const struct work *w)
 	return false;
 }
 
+/* The list that it waits for was given to a worker that is gone. */
+static bool nobody_plans(struct work *w)
+{
+	size_t i;
+
+	for (i = 0; i < w->n_stages; i++) {
+		const struct stage *g = &w->stage[i];
+
+		if (g->last.plan_complete || stage_can_be_planned(g) ||
+		    !state_lock_is_free(w->opt->state, w->opt->run_lock))
+			continue;
+		log_line(LOG_WARN, "%s: whoever read its list is gone; the same line again reads on",
+		    w->opt->run.name);
+		w->result->drained = true;
+		return true;
+	}
+	return false;
+}
+
 /* A stop that comes when nothing is left to do still lets the stages be sealed. */
 static void check_stopped(struct work *w)
 {
@@ -791,7 +809,7 @@ static void check_end(struct work *w)
 	if (!w->finishing) {
 		w->finishing = true;
 		look(w, true);
-	} else if (all_settled(w)) {
+	} else if (all_settled(w) || nobody_plans(w)) {
 		uv_stop(&w->loop);
 	}
 }

@@ -1,5 +1,7 @@
 #include "worker/name.h"
 
+#include "base/str.h"
+
 void shard_name(const struct ledger_shard *s, struct buf *out)
 {
 	size_t start = out->len;
@@ -14,4 +16,10 @@ void shard_name(const struct ledger_shard *s, struct buf *out)
 		buf_printf(out, "#%d", s->part + 1);
 	else if (s->occurrence > 0)
 		buf_printf(out, "#%d", s->occurrence + 1);
+}
+
+void run_lock_name(const uint8_t key[LEDGER_ID_SIZE], struct buf *out)
+{
+	buf_str(out, "run-");
+	str_hex(out, key, LEDGER_ID_SIZE);
 }

@@ -42,7 +42,6 @@ struct planner {
 	bool with_files;            /* some item was a file when it was planned */
 	_Atomic int64_t below;
 	_Atomic bool done;
-	_Atomic bool reading;
 	_Atomic bool stop;
 	enum status status;
 	struct error error;
@@ -518,7 +517,6 @@ static enum status wait_for_more(struct planner *p, struct error *e)
 
 	if (list_ready(p->list))
 		return ST_OK;
-	atomic_store(&p->reading, true);
 	while (st == ST_OK && !list_ready(p->list) && !atomic_load(&p->stop)) {
 		/* Whether it is last time's list shows when the chunk is full;
 		 * a slow producer is not waited for so long. */
@@ -528,7 +526,6 @@ static enum status wait_for_more(struct planner *p, struct error *e)
 			st = flush_part(p, e);
 		(void)poll(NULL, 0, 5);
 	}
-	atomic_store(&p->reading, false);
 	return st;
 }
 
@@ -730,9 +727,4 @@ bool planner_done(const struct planner *p, enum status *st, struct error *e)
 	if (*st != ST_OK)
 		*e = p->error;
 	return true;
-}
-
-bool planner_reading(const struct planner *p)
-{
-	return atomic_load(&p->reading);
 }

@@ -29,15 +29,10 @@ struct pump {
 
 static struct file_version version_of_fd(int fd)
 {
-	struct file_version v = {0};
+	const struct file_version none = {0};
 	struct stat sb;
 
-	if (fstat(fd, &sb) == 0 && S_ISREG(sb.st_mode)) {
-		v.exists = true;
-		v.size = sb.st_size;
-		v.mtime_ns = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
-	}
-	return v;
+	return fstat(fd, &sb) == -1 ? none : file_version_of_stat(&sb);
 }
 
 /* *left is what could not be had: the file is shorter than was thought. */

@@ -78,7 +78,8 @@ static enum status add_shard(struct writer *wr, const struct ledger_shard *s, st
 	return flush(wr, 65536, e);
 }
 
-/* Ranges of one file must follow each other without a gap, from 0 to its end. */
+/* Ranges of one file must follow each other without a gap, from 0. Where it
+ * ends is not asked: it may have grown since its last range was done. */
 static enum status check_tiling(const struct ledger_shard *prev, const struct ledger_shard *s,
     struct error *e)
 {

@@ -165,32 +165,51 @@ enum status state_mkdir(const struct state *s, struct buf *out, struct error *e,
 	return st == ST_OK ? file_mkdirs(out->data, 0700, e) : st;
 }
 
-enum status state_lock(const struct state *s, const char *name, int *fd, struct error *e)
+static enum status lock_file(const char *path, int *fd, struct error *e)
 {
-	struct buf b = {0};
-	enum status st;
+	enum status st = ST_OK;
 	int r;
 
-	state_path(s, &b, "lock/%s.lock", name);
-	st = buf_check(&b, e);
-	if (st != ST_OK)
-		return st;
-	*fd = sys_open(b.data, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-	if (*fd == -1) {
-		st = error_os(e, errno, "cannot open %s", b.data);
-		goto out;
-	}
+	*fd = sys_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+	if (*fd == -1)
+		return error_os(e, errno, "cannot open %s", path);
 	do
 		r = flock(*fd, LOCK_EX | LOCK_NB);
 	while (r == -1 && errno == EINTR);
 	if (r == -1) {
 		st = errno == EWOULDBLOCK
-		    ? error_set(e, ST_BUSY, "%s is held by another process", b.data)
-		    : error_os(e, errno, "cannot lock %s", b.data);
+		    ? error_set(e, ST_BUSY, "%s is held by another process", path)
+		    : error_os(e, errno, "cannot lock %s", path);
 		(void)sys_close(*fd);
 		*fd = -1;
 	}
-out:
+	return st;
+}
+
+/* False when the file was removed between its opening and its locking: then
+ * somebody else may lock a new one of that name. */
+static bool still_there(const char *path, int fd)
+{
+	struct stat mine;
+	struct stat now;
+
+	return fstat(fd, &mine) == 0 && stat(path, &now) == 0 && mine.st_dev == now.st_dev &&
+	    mine.st_ino == now.st_ino;
+}
+
+enum status state_lock(const struct state *s, const char *name, int *fd, struct error *e)
+{
+	struct buf b = {0};
+	enum status st;
+
+	state_path(s, &b, "lock/%s.lock", name);
+	st = buf_check(&b, e);
+	if (st == ST_OK)
+		st = lock_file(b.data, fd, e);
+	while (st == ST_OK && !still_there(b.data, *fd)) {
+		(void)sys_close(*fd);
+		st = lock_file(b.data, fd, e);
+	}
 	buf_free(&b);
 	return st;
 }

@@ -40,7 +40,8 @@ enum status state_lock(const struct state *s, const char *name, int *fd, struct 
  * children holds the lock for a moment). */
 enum status state_lock_wait(const struct state *s, const char *name, int wait_ms, int *fd,
     struct error *e) MUST_USE;
-/* True if nobody holds it. Does not take it. */
+/* True if nobody holds it. To find out it holds it for a moment itself, so
+ * whoever takes a lock that others look at does it with state_lock_wait. */
 bool state_lock_is_free(const struct state *s, const char *name);
 /* Removes a lock file that the caller holds or that nobody will want again. */
 void state_lock_remove(const struct state *s, const char *name);

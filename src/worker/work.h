@@ -233,8 +233,6 @@ void planner_stop(struct planner *p); /* NULL is fine */
 /* Ordinals under it may be claimed. */
 int64_t planner_below(const struct planner *p);
 bool planner_done(const struct planner *p, enum status *st, struct error *e);
-/* True while it waits for a slow producer of the list. */
-bool planner_reading(const struct planner *p);
 
 /* seal.c: writes the manifest on a pool thread and seals the stage; the loop is
  * stepped when it is over. Somebody else may be at it: then nothing happens. */

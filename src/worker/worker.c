@@ -263,6 +263,15 @@ static enum status last_look(struct work *w, struct ledger *l, struct error *e)
 	return st;
 }
 
+/* For how long an attempt that is still ours has run; -1: it only waited. */
+static int64_t ran_here(void *arg, int64_t row, int64_t epoch)
+{
+	struct work *w = arg;
+	int64_t at = slots_started_ns(w->body->slots, row, epoch);
+
+	return at < 0 ? -1 : (sys_boot_ns() - at) / 1000000;
+}
+
 static void finish_run(struct work *w, struct ledger *l)
 {
 	struct worker_result *r = w->result;
@@ -276,11 +285,12 @@ static void finish_run(struct work *w, struct ledger *l)
 	r->sealed = st == ST_OK && r->after.sealed && !r->plan_failed;
 	if (r->sealed)
 		note_manifest(w, r);
+	/* What is left lying about is said and costs nothing else. */
+	if (st == ST_OK && care_private_files(w->opt->state, l, &w->opt->run, &e) != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
 	if (st == ST_OK)
-		st = care_private_files(w->opt->state, l, &w->opt->run, &e);
-	if (st == ST_OK || st == ST_BUSY)
 		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED,
-		    &w->pipeline->stage[0].retry, NULL, NULL, &lost, &e);
+		    &w->pipeline->stage[0].retry, ran_here, w, &lost, &e);
 	if (st != ST_OK && r->fatal == ST_OK) {
 		r->fatal = st;
 		r->fatal_error = e;

@@ -43,8 +43,8 @@ struct worker_input {
 
 struct worker_options {
 	struct state *state;             /* borrowed */
-	const char *run_key_lock;        /* name of the run's lock, held by the caller */
-	int run_lock_fd;                 /* -1: this worker joins a run of another */
+	const char *run_lock;            /* name of the run's lock: held by whoever has
+	                                  * the list, for as long as they read it */
 	const char *ledger;              /* path, to open it a second time */
 	const struct pipeline *pipeline; /* borrowed */
 	struct ledger_run run;           /* borrowed */
@@ -92,7 +92,6 @@ struct worker_result {
 	struct ledger_stage before;      /* all stages' counters when this worker began */
 	struct ledger_stage after;
 	int64_t wall_ms;
-	int64_t retried;                 /* failed shards given a new budget */
 	char *manifest;                  /* path of the last stage's, when sealed */
 	struct worker_failure *failures; /* the first WORKER_FAILURES_KEPT */
 	size_t n_failures;

@@ -236,6 +236,20 @@ static void read_log(struct attempt *a, const char *path)
 	free(chunk);
 }
 
+static void warn_of_log(const struct attempt *a)
+{
+	struct buf name = {0};
+	struct buf shown = {0};
+
+	shard_name(&a->shard, &name);
+	if (!name.failed)
+		str_display(&shown, name.data, name.len, 200);
+	log_line(LOG_WARN, "the log of %s could not be kept", shown.data == NULL ? "a shard" :
+	    shown.data);
+	buf_free(&name);
+	buf_free(&shown);
+}
+
 /* A log that cannot be kept is said so and costs nothing else. */
 static void keep_stderr(struct attempt *a)
 {
@@ -248,7 +262,7 @@ static void keep_stderr(struct attempt *a)
 		return;
 	read_log(a, from.data);
 	if (log_path(a, &to, &e) != ST_OK || sys_rename(from.data, to.data) == -1) {
-		log_line(LOG_WARN, "the log of %s could not be kept", a->shard.item);
+		warn_of_log(a);
 		(void)!sys_unlink(from.data);
 	}
 	buf_free(&from);
