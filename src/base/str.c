@@ -305,3 +305,32 @@ bool str_unhex(const char *hex, uint8_t *out, size_t out_len)
 	}
 	return hex[2 * out_len] == '\0';
 }
+
+size_t str_distance(const char *a, size_t an, const char *b, size_t bn)
+{
+	size_t row[64];
+	size_t i;
+	size_t j;
+
+	if (an >= 64 || bn >= 64)
+		return 64;
+	for (j = 0; j <= bn; j++)
+		row[j] = j;
+	for (i = 1; i <= an; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (j = 1; j <= bn; j++) {
+			size_t above = row[j];
+			size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+			diagonal = above;
+		}
+	}
+	return row[bn];
+}

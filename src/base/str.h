@@ -42,4 +42,8 @@ void str_hex(struct buf *b, const uint8_t *data, size_t len);
 /* The reverse: exactly out_len bytes from 2*out_len characters, or false. */
 bool str_unhex(const char *hex, uint8_t *out, size_t out_len) MUST_USE;
 
+/* Levenshtein distance of two words, for "did you mean"; 64 when one of them has
+ * 64 bytes or more. */
+size_t str_distance(const char *a, size_t a_len, const char *b, size_t b_len);
+
 #endif

@@ -28,36 +28,6 @@ static const struct option *by_name(const struct verb *v, const char *name, size
 	return NULL;
 }
 
-/* Levenshtein distance of two short words. */
-static size_t distance(const char *a, size_t an, const char *b, size_t bn)
-{
-	size_t row[64];
-	size_t i;
-	size_t j;
-
-	if (an >= 64 || bn >= 64)
-		return 64;
-	for (j = 0; j <= bn; j++)
-		row[j] = j;
-	for (i = 1; i <= an; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (j = 1; j <= bn; j++) {
-			size_t above = row[j];
-			size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-
-			if (above + 1 < best)
-				best = above + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-			diagonal = above;
-		}
-	}
-	return row[bn];
-}
-
 static enum status unknown(const struct verb *v, const char *word, size_t len, struct error *e)
 {
 	const struct option *best = NULL;
@@ -65,7 +35,7 @@ static enum status unknown(const struct verb *v, const char *word, size_t len, s
 	size_t best_d = 3;
 
 	for (o = v->options; o->name != NULL; o++) {
-		size_t d = distance(word + 2, len > 2 ? len - 2 : 0, o->name, strlen(o->name));
+		size_t d = str_distance(word + 2, len > 2 ? len - 2 : 0, o->name, strlen(o->name));
 
 		if (len > 2 && word[1] == '-' && d < best_d) {
 			best = o;

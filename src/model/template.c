@@ -85,6 +85,13 @@ static size_t match(const char *p, struct piece *out)
 	return 0;
 }
 
+size_t template_match(const char *text)
+{
+	struct piece piece;
+
+	return match(text, &piece);
+}
+
 static enum status add(struct template *t, const struct piece *piece, struct error *e)
 {
 	void *pieces = t->pieces;

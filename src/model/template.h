@@ -49,6 +49,9 @@ bool template_uses_slot(const struct template *t);
  * named, of {-n} it is n (0: none). */
 int template_max_arg(const struct template *t);
 
+/* The length of the replacement string that the text begins with, or 0. */
+size_t template_match(const char *text);
+
 struct template_values {
 	const char *item;    /* arguments joined by NUL */
 	size_t item_len;
