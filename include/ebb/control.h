@@ -4,13 +4,19 @@
  * (ebb/ebb.h) is the way to use it from C.
  *
  * All numbers are in the machine's own byte order and naturally aligned; each is
- * written with one store. One side only ever writes the first half, the other
- * side the second half. A number that is said to be written last has release
- * order, and is to be read with acquire order before what it covers.
+ * written with one store or one pwrite(2). One side only ever writes the first
+ * half, the other side the second half; but before an attempt begins ebb writes
+ * all of it. A number that is said to be written last has release order, and is
+ * to be read with acquire order before what it covers. A kernel may copy the 8
+ * bytes of a pwrite in parts: who depends on such a number (`answered`,
+ * `deadline_boot_ns`) reads it until it was the same twice.
  *
  * The page may be given to another attempt after this one has ended: a task
  * compares `epoch` with $EBB_EPOCH when it attaches, and takes the page for
- * absent when they differ. */
+ * absent when they differ. While ebb prepares it for the next, `epoch` is 0.
+ *
+ * What is reserved is 0, and is ignored by who does not know it: a later ebb may
+ * give it a meaning without raising the version. */
 #ifndef EBB_CONTROL_H
 #define EBB_CONTROL_H
 
