@@ -266,7 +266,7 @@ static enum status page_flip(struct page *p, uint32_t reason, uint32_t plan,
 static void notice_text(struct buf *b, enum ebb_stop_reason reason, enum ebb_stop_plan plan,
     int64_t deadline_boot_ns)
 {
-	int64_t unix_ms;
+	int64_t unix_ns;
 
 	buf_printf(b, "{\"ebb_notice\":1,\"reason\":\"%s\",\"plan\":\"%s\",",
 	    control_reason_name(reason), control_plan_name(plan));
@@ -274,11 +274,13 @@ static void notice_text(struct buf *b, enum ebb_stop_reason reason, enum ebb_sto
 		buf_str(b, "\"deadline_boot_ns\":null,\"deadline_unix\":null}\n");
 		return;
 	}
-	unix_ms = (sys_wall_ns() + (deadline_boot_ns - sys_boot_ns())) / 1000000;
-	if (unix_ms < 0)
-		unix_ms = 0;
+	if (__builtin_add_overflow(sys_wall_ns() - sys_boot_ns(), deadline_boot_ns, &unix_ns))
+		unix_ns = INT64_MAX;
+	if (unix_ns < 0)
+		unix_ns = 0;
 	buf_printf(b, "\"deadline_boot_ns\":%lld,\"deadline_unix\":%lld.%03d}\n",
-	    (long long)deadline_boot_ns, (long long)(unix_ms / 1000), (int)(unix_ms % 1000));
+	    (long long)deadline_boot_ns, (long long)(unix_ns / 1000000000),
+	    (int)(unix_ns / 1000000 % 1000));
 }
 
 /* Not durable: it is of no use after a crash. */
