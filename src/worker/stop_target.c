@@ -98,6 +98,18 @@ static size_t live_children(int32_t pid, int32_t *only)
 	return n;
 }
 
+/* Does /proc speak of the processes that this one can signal? */
+static bool proc_is_ours(void)
+{
+	char text[32];
+	ssize_t n = readlink("/proc/self", text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	return strtol(text, NULL, 10) == (long)getpid();
+}
+
 static void target_is_group(struct stop_target *t)
 {
 	t->group = true;
@@ -124,7 +136,7 @@ void stop_target_find(int32_t leader, enum stop_to to, int sig, struct stop_targ
 
 	memset(out, 0, sizeof(*out));
 	out->leader = leader;
-	if (to == STOP_TO_GROUP) {
+	if (to == STOP_TO_GROUP || (to == STOP_TO_MAIN && !proc_is_ours())) {
 		target_is_group(out);
 		return;
 	}

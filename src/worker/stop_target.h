@@ -36,8 +36,9 @@ struct stop_target {
  * way that catches the signal (it has a trap) gets it too, after the program: it
  * was written to be told. More than STOP_TARGET_MAX shells deep: the group.
  *
- * Whatever cannot be found out (no /proc, somebody else's process) ends the way
- * down; there is always a target. */
+ * Where /proc is not the one of this process (another pid namespace's, or none):
+ * the group. What else cannot be found out, as about a process of somebody else,
+ * ends the way down. There is always a target. */
 void stop_target_find(int32_t leader, enum stop_to to, int sig, struct stop_target *out);
 
 /* Sends a signal to a target. Processes other than the leader are compared with
