@@ -74,7 +74,7 @@ static enum status exec_options_from(const struct exec_values *v, struct exec_op
 	return st;
 }
 
-static int exec_words(struct exec_options *opt, char **words, int n)
+static int exec_words(struct exec_options opt, char **words, int n)
 {
 	static char bash[] = "bash";
 	static char euo[] = "-euo";
@@ -86,8 +86,8 @@ static int exec_words(struct exec_options *opt, char **words, int n)
 	int code;
 
 	spec_detect_shell(&s);
-	opt->argv = s.shell ? shell : words;
-	if (exec_run(opt, &code, &e) != ST_OK)
+	opt.argv = s.shell ? shell : words;
+	if (exec_run(&opt, &code, &e) != ST_OK)
 		log_line(LOG_ERROR, "%s", e.text);
 	return code;
 }
@@ -116,7 +116,7 @@ static int exec_main(int argc, char **argv)
 		st = exec_options_from(&v, &opt, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	return exec_words(&opt, argv + next, argc - next);
+	return exec_words(opt, argv + next, argc - next);
 }
 
 const struct verb verb_exec = {

@@ -300,7 +300,7 @@ struct asking {
 	int64_t pause_ns; /* the next one */
 };
 
-static int get(const struct asking *a, void *data, size_t len, size_t at)
+static int get_number(const struct asking *a, void *data, size_t len, size_t at)
 {
 	ssize_t n;
 
@@ -312,7 +312,7 @@ static int get(const struct asking *a, void *data, size_t len, size_t at)
 }
 
 /* With write(2), not by a store: that is what wakes ebb. */
-static int put(const struct asking *a, const void *data, size_t len, size_t at)
+static int put_number(const struct asking *a, const void *data, size_t len, size_t at)
 {
 	ssize_t n;
 
@@ -327,7 +327,7 @@ static int still_ours(const struct asking *a)
 {
 	uint64_t epoch;
 
-	return get(a, &epoch, sizeof(epoch), offsetof(struct ebb_control, epoch)) &&
+	return get_number(a, &epoch, sizeof(epoch), offsetof(struct ebb_control, epoch)) &&
 	    epoch == a->s->epoch;
 }
 
@@ -364,16 +364,16 @@ static int make_request(struct asking *a, int64_t offset)
 
 	if (!still_ours(a))
 		return EBB_ANSWER_FENCED;
-	if (!get(a, &requested, sizeof(requested), offsetof(struct ebb_control, requested)) ||
-	    !get(a, &answered, sizeof(answered), offsetof(struct ebb_control, answered)))
+	if (!get_number(a, &requested, sizeof(requested), offsetof(struct ebb_control, requested)) ||
+	    !get_number(a, &answered, sizeof(answered), offsetof(struct ebb_control, answered)))
 		return EBB_NO_PAGE;
 	a->number = (requested > answered ? requested : answered) + 1;
 	if (a->number == 0)
 		return EBB_NO_PAGE;
 	if (offset >= 0 &&
-	    !put(a, &offset, sizeof(offset), offsetof(struct ebb_control, offset)))
+	    !put_number(a, &offset, sizeof(offset), offsetof(struct ebb_control, offset)))
 		return EBB_NO_PAGE;
-	return put(a, &a->number, sizeof(a->number), offsetof(struct ebb_control, requested))
+	return put_number(a, &a->number, sizeof(a->number), offsetof(struct ebb_control, requested))
 	    ? 0 : EBB_NO_PAGE;
 }
 
@@ -386,8 +386,8 @@ struct answer {
 static int get_answer(const struct asking *a, struct answer *out)
 {
 	out->unused = 0;
-	return get(a, &out->answer, sizeof(out->answer), offsetof(struct ebb_control, answer)) &&
-	    get(a, &out->answered, sizeof(out->answered), offsetof(struct ebb_control, answered));
+	return get_number(a, &out->answer, sizeof(out->answer), offsetof(struct ebb_control, answer)) &&
+	    get_number(a, &out->answered, sizeof(out->answered), offsetof(struct ebb_control, answered));
 }
 
 static int await_answer(struct asking *a)
@@ -409,7 +409,7 @@ static int await_answer(struct asking *a)
 	}
 }
 
-static int ask(struct asking *a, int64_t offset)
+static int request_checkpoint(struct asking *a, int64_t offset)
 {
 	int r = take_turn(a);
 
@@ -444,7 +444,7 @@ int ebb_checkpoint_within(int64_t offset, double seconds)
 	if (sb.st_dev != a.s->dev || sb.st_ino != a.s->ino)
 		r = EBB_ANSWER_FENCED; /* a page of the same name: another attempt's */
 	else
-		r = ask(&a, offset);
+		r = request_checkpoint(&a, offset);
 	(void)close(a.fd);
 	return r;
 }

@@ -341,7 +341,7 @@ static void answer_request(struct exec_run *x)
 }
 
 /* Milliseconds until something has to be looked at; -1: nothing. */
-static int wait_ms(const struct exec_run *x)
+static int exec_wait_ms(const struct exec_run *x)
 {
 	int64_t left;
 
@@ -352,7 +352,7 @@ static int wait_ms(const struct exec_run *x)
 	return x->opt->stop_file != NULL && !x->draining ? STOP_FILE_MS : -1;
 }
 
-static bool is_over(const struct exec_run *x)
+static bool exec_is_over(const struct exec_run *x)
 {
 	return x->child_ended && (!x->opt->wait_all || x->killed || !has_children(x));
 }
@@ -362,8 +362,8 @@ static void exec_loop(struct exec_run *x)
 	struct pollfd p[2] = {{.fd = x->sigfd, .events = POLLIN},
 	    {.fd = x->watch_fd, .events = POLLIN}};
 
-	while (!is_over(x)) {
-		if (poll(p, 2, wait_ms(x)) == -1 && errno != EINTR)
+	while (!exec_is_over(x)) {
+		if (poll(p, 2, exec_wait_ms(x)) == -1 && errno != EINTR)
 			break;
 		take_signals(x);
 		if (p[1].revents != 0)

@@ -98,7 +98,7 @@ static enum status make_variables(struct exec_place *p, struct error *e)
 	return st;
 }
 
-static bool same_name(const char *text, const char *name, size_t len)
+static bool place_same_name(const char *text, const char *name, size_t len)
 {
 	return strncmp(text, name, len) == 0 && text[len] == '=';
 }
@@ -111,10 +111,10 @@ static bool place_replaces(const struct exec_place *p, const char *text)
 	if (strncmp(text, "EBB_", 4) != 0)
 		return false;
 	for (i = 0; i < p->n_made; i++)
-		if (same_name(text, p->made[i], strcspn(p->made[i], "=")))
+		if (place_same_name(text, p->made[i], strcspn(p->made[i], "=")))
 			return true;
 	for (i = 0; i < sizeof(outer_names) / sizeof(outer_names[0]); i++)
-		if (same_name(text, outer_names[i], strlen(outer_names[i])))
+		if (place_same_name(text, outer_names[i], strlen(outer_names[i])))
 			return true;
 	return false;
 }

@@ -35,7 +35,7 @@ bool stop_target_is_shell_name(const char *name)
 
 /* By its executable: the name of a process may be a script's. One that may not
  * be looked at is judged by that name. */
-static bool is_shell(int32_t pid)
+static bool runs_shell(int32_t pid)
 {
 	char path[64];
 	char target[LINK_MAX_SIZE];
@@ -140,7 +140,7 @@ void stop_target_find(int32_t leader, enum stop_to to, int sig, struct stop_targ
 		target_is_group(out);
 		return;
 	}
-	while (to == STOP_TO_MAIN && is_shell(pid)) {
+	while (to == STOP_TO_MAIN && runs_shell(pid)) {
 		int32_t child = 0;
 		size_t children = live_children(pid, &child);
 

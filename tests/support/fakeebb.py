@@ -20,7 +20,9 @@ class FakeEbb:
         self.folder = Path(folder)
         self.path = self.folder / "page"
         self.checkpoint = self.folder / "checkpoint"
-        self.checkpoint.mkdir()
+        self.checkpoint.mkdir(exist_ok=True)
+        self.notice = self.folder / "notice"
+        self.notice.unlink(missing_ok=True)
         self.epoch, self.offset, self.answers, self.asked = epoch, offset, list(answers), []
         self.path.write_bytes(struct.pack("=8sIIQ", b"EBBCTRL\0", 1, SIZE, epoch).ljust(SIZE, b"\0"))
         self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -41,7 +43,8 @@ class FakeEbb:
         """For a task."""
         base = {k: v for k, v in os.environ.items() if not k.startswith("EBB_")}
         base.update(EBB_CONTRACT="1", EBB_EPOCH=str(self.epoch), EBB_OFFSET=str(self.offset),
-                    EBB_CONTROL=str(self.path), EBB_CHECKPOINT=str(self.checkpoint), EBB_DEADLINE="")
+                    EBB_CONTROL=str(self.path), EBB_CHECKPOINT=str(self.checkpoint), EBB_DEADLINE="",
+                    EBB_NOTICE_FILE=str(self.notice))
         base.update(more)
         return base
 
@@ -58,6 +61,7 @@ class FakeEbb:
         self.put("=I", AT_REASON, reason)
         self.put("=I", AT_PLAN, plan)
         self.put("=I", AT_STOP, 1)
+        self.notice.write_text('{"ebb_notice":1}\n')
 
     def progress(self):
         """(done, total, seconds ago)"""

@@ -210,11 +210,12 @@ static void no_checkpoints_task(const struct office *o)
 
 static void deadline_without_page_task(const struct office *o)
 {
+	int64_t at = sys_wall_ns() / 1000000000 + 100;
 	char text[32];
 
 	(void)o;
 	set_env("EBB_CONTROL", "/nonexistent/page");
-	(void)snprintf(text, sizeof(text), "%lld", (long long)(sys_wall_ns() / 1000000000 + 100));
+	(void)snprintf(text, sizeof(text), "%lld", (long long)at);
 	set_env("EBB_DEADLINE", text);
 	SAY(ebb_seconds_left() > 90 && ebb_seconds_left() < 101);
 	set_env("EBB_DEADLINE", "12");
