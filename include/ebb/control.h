@@ -4,13 +4,19 @@
  * (ebb/ebb.h) is the way to use it from C.
  *
  * All numbers are in the machine's own byte order and naturally aligned; each is
- * written with one store. One side only ever writes the first half, the other
- * side the second half. A number that is said to be written last has release
- * order, and is to be read with acquire order before what it covers.
+ * written with one store or one pwrite(2). One side only ever writes the first
+ * half, the other side the second half; but before an attempt begins ebb writes
+ * all of it. A number that is said to be written last has release order, and is
+ * to be read with acquire order before what it covers. A kernel may copy the 8
+ * bytes of a pwrite in parts: who depends on such a number (`answered`,
+ * `deadline_boot_ns`) reads it until it was the same twice.
  *
  * The page may be given to another attempt after this one has ended: a task
  * compares `epoch` with $EBB_EPOCH when it attaches, and takes the page for
- * absent when they differ. */
+ * absent when they differ. While ebb prepares it for the next, `epoch` is 0.
+ *
+ * What is reserved is 0, and is ignored by who does not know it: a later ebb may
+ * give it a meaning without raising the version. */
 #ifndef EBB_CONTROL_H
 #define EBB_CONTROL_H
 
@@ -21,7 +27,7 @@
 enum {
 	EBB_CONTROL_VERSION = 1, /* raised when an old reader would be misled */
 	EBB_CONTROL_SIZE = 4096,
-	EBB_CONTROL_TASK = 2048, /* where the task's half begins */
+	EBB_CONTROL_TASK = 2048  /* where the task's half begins */
 };
 
 /* Why `stop` was set. */
@@ -30,7 +36,7 @@ enum ebb_stop_reason {
 	EBB_STOP_NOTICE = 1,  /* the machine is about to be taken away */
 	EBB_STOP_DRAIN = 2,   /* somebody asked this worker to stop */
 	EBB_STOP_TIMEOUT = 3, /* the attempt's own time is over */
-	EBB_STOP_CANCEL = 4,  /* the run was cancelled: nothing will go on from here */
+	EBB_STOP_CANCEL = 4   /* the run was cancelled: nothing will go on from here */
 };
 
 /* What ebb plans for this attempt after `stop`. */
@@ -38,7 +44,7 @@ enum ebb_stop_plan {
 	EBB_PLAN_NONE = 0,
 	EBB_PLAN_FINISH = 1,     /* it is expected to be done before the deadline */
 	EBB_PLAN_CHECKPOINT = 2, /* save, then exit with the checkpoint code */
-	EBB_PLAN_HAND_BACK = 3,  /* what is not saved will be done again elsewhere */
+	EBB_PLAN_HAND_BACK = 3   /* what is not saved will be done again elsewhere */
 };
 
 /* The answer to a checkpoint request. */
@@ -46,7 +52,7 @@ enum ebb_answer {
 	EBB_ANSWER_DURABLE = 0, /* saved: the next attempt begins there */
 	EBB_ANSWER_FENCED = 1,  /* somebody else has the shard now: stop */
 	EBB_ANSWER_FAILED = 2,  /* not saved; the one before still holds */
-	EBB_ANSWER_REFUSED = 3, /* the request makes no sense (an offset that goes back) */
+	EBB_ANSWER_REFUSED = 3  /* the request makes no sense (an offset that goes back) */
 };
 
 struct ebb_control {

@@ -48,6 +48,11 @@ ssize_t sys_write(int fd, const void *buf, size_t len)
 	return RETRY(write(fd, buf, len));
 }
 
+ssize_t sys_pwrite(int fd, const void *buf, size_t len, int64_t off)
+{
+	return RETRY(pwrite(fd, buf, len, off));
+}
+
 int sys_ftruncate(int fd, int64_t len)
 {
 	return RETRY(ftruncate(fd, len));

@@ -25,6 +25,7 @@ int sys_close(int fd);
 ssize_t sys_read(int fd, void *buf, size_t len) MUST_USE;
 ssize_t sys_pread(int fd, void *buf, size_t len, int64_t off) MUST_USE;
 ssize_t sys_write(int fd, const void *buf, size_t len) MUST_USE;
+ssize_t sys_pwrite(int fd, const void *buf, size_t len, int64_t off) MUST_USE;
 int sys_ftruncate(int fd, int64_t len) MUST_USE;
 /* Frees the blocks of [off, off+len) and keeps the file's length. */
 int sys_punch_hole(int fd, int64_t off, int64_t len) MUST_USE;

@@ -5,12 +5,14 @@
 #include "cli/options.h"
 
 extern const struct verb verb_map;
+extern const struct verb verb_exec;
 extern const struct verb verb_status;
 extern const struct verb verb_shards;
 extern const struct verb verb_logs;
 extern const struct verb verb_retry;
 extern const struct verb verb_gc;
 extern const struct verb verb_doctor;
+extern const struct verb verb_task;
 extern const struct verb verb_help;
 
 /* NULL when there is no such verb. */

@@ -79,6 +79,8 @@ static int child_main(void *arg)
 		goto failed;
 	if (getppid() != a->sp->self) /* it died before the prctl */
 		return 127;
+	if (s->take_tty)
+		(void)tcsetpgrp(s->tty, getpid()); /* SIGTTOU is still blocked */
 	if ((s->in != 0 && dup2(s->in, 0) == -1) || (s->out != 1 && dup2(s->out, 1) == -1) ||
 	    (s->err != 2 && dup2(s->err, 2) == -1))
 		goto failed;

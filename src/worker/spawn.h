@@ -24,6 +24,8 @@ struct spawn {
 	int in; /* become 0, 1 and 2; each is one of those already or above them */
 	int out;
 	int err;
+	bool take_tty; /* make the child's group the foreground of `tty` before exec; */
+	int tty;       /* a failure of that is ignored */
 };
 
 enum spawn_result {

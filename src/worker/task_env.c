@@ -59,9 +59,7 @@ static bool is_own(const struct name *n)
 	return false;
 }
 
-/* This process is a task of another worker: its tag is handed down, so that
- * the other worker's guardian knows our children when they come to it. */
-static void make_outer(struct task_env *t)
+void task_env_outer(struct buf *out)
 {
 	const char *worker = getenv(TASK_ENV_WORKER);
 	const char *row = getenv(TASK_ENV_ROW);
@@ -71,9 +69,9 @@ static void make_outer(struct task_env *t)
 
 	if (worker == NULL || row == NULL || epoch == NULL || slot == NULL)
 		return;
-	buf_printf(&t->outer, TASK_ENV_OUTER "=%s/%s/%s/%s", worker, row, epoch, slot);
+	buf_printf(out, TASK_ENV_OUTER "=%s/%s/%s/%s", worker, row, epoch, slot);
 	if (outer != NULL)
-		buf_printf(&t->outer, " %s", outer);
+		buf_printf(out, " %s", outer);
 }
 
 struct task_env *task_env_create(const char *token)
@@ -87,7 +85,7 @@ struct task_env *task_env_create(const char *token)
 	while (environ != NULL && environ[n] != NULL)
 		n++;
 	t->base = mem_zero((n + 1) * sizeof(*t->base));
-	make_outer(t);
+	task_env_outer(&t->outer);
 	if (t->base == NULL || t->outer.failed) {
 		task_env_destroy(t);
 		return NULL;

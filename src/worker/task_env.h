@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 
+struct buf;
 struct request;
 struct task_env; /* this process's environment, and arrays that are used again */
 
@@ -17,6 +18,11 @@ void task_env_destroy(struct task_env *t);
 /* The vectors point into the request and into t; valid until the next call.
  * False when there is no memory. */
 bool task_env_build(struct task_env *t, const struct request *r, int lane) MUST_USE;
+
+/* If this process is itself a task of an ebb: appends "EBB_WORKER_OUTER=...", to
+ * be handed down, so that the other ebb's guardian knows our children when they
+ * come to it. Else nothing. */
+void task_env_outer(struct buf *out);
 
 /* NULL-terminated; element -1 exists and may be written. */
 char **task_env_argv(struct task_env *t);

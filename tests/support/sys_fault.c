@@ -152,6 +152,22 @@ ssize_t sys_write(int fd, const void *buf, size_t len)
 	return n;
 }
 
+ssize_t sys_pwrite(int fd, const void *buf, size_t len, int64_t off)
+{
+	char rel[PATH_MAX];
+	ssize_t n;
+
+	if (fault_call_fails("pwrite"))
+		return -1;
+	if (!lock_recorded(fd, rel))
+		return RETRY(pwrite(fd, buf, len, off));
+	n = RETRY(pwrite(fd, buf, len, off));
+	if (n > 0)
+		record_write_one(REC_WRITE, record_inode(fd), off, rel, "", buf, (size_t)n);
+	unlock();
+	return n;
+}
+
 int sys_ftruncate(int fd, int64_t len)
 {
 	char rel[PATH_MAX];

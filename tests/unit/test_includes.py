@@ -37,6 +37,11 @@ def test_downwards_is_not(tmp_path):
     ]
 
 
+def test_the_library_for_tasks_uses_nothing_of_ebb(tmp_path):
+    write(tmp_path, "client/c.c", "<stdio.h>", '"ebb/ebb.h"', '"base/mem.h"')
+    assert [line.split(" is ")[0] for line in faults(tmp_path)] == [f'{tmp_path}/client/c.c:3: "base/mem.h"']
+
+
 def test_names_and_rooms_must_be_known(tmp_path):
     write(tmp_path, "base/a.c", '"a.h"', '"attic/b.h"')
     write(tmp_path, "attic/b.c")
