@@ -63,15 +63,49 @@ static enum status add_shell_words(struct hash *h, const char *text, struct erro
 	return st;
 }
 
+static void add_words(struct hash *h, char *const *words, size_t n)
+{
+	size_t i;
+
+	hash_field(h, &n, sizeof(n));
+	for (i = 0; i < n; i++)
+		hash_field(h, words[i], strlen(words[i]));
+}
+
+/* How a stage is fed, and what a pipeline's file says beside the command. */
+static enum status add_options(struct hash *h, const struct spec *s, struct error *e)
+{
+	const int64_t numbers[] = {(int64_t)s->input, (int64_t)s->output, (int64_t)s->shard,
+	    s->shard_size, s->batch};
+	const char *const texts[] = {s->out, s->records, s->version};
+	enum status st = ST_OK;
+	size_t i;
+
+	hash_field(h, numbers, sizeof(numbers));
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		hash_field(h, texts[i] == NULL ? "" : texts[i],
+		    texts[i] == NULL ? 0 : strlen(texts[i]));
+	add_words(h, s->shell_words, s->n_shell_words);
+	add_words(h, s->env, s->n_env);
+	for (i = 0; st == ST_OK && i < s->n_files; i++) {
+		if (!file_version_of(s->files[i]).exists)
+			return error_set(e, ST_CONFIG, "%s, which \"files:\" names, is not there",
+			    s->files[i]);
+		st = add_file(h, s->files[i], e);
+	}
+	return st;
+}
+
 enum status fingerprint_of(const struct spec *s, uint8_t out[HASH_SIZE], struct error *e)
 {
 	struct hash *h = hash_create();
-	enum status st = ST_OK;
+	enum status st;
 	size_t i;
 
 	if (h == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	hash_field(h, "ebb stage 1", 11);
+	hash_field(h, "ebb stage 2", 11);
+	st = add_options(h, s, e);
 	for (i = 0; st == ST_OK && i < s->n_command; i++) {
 		hash_field(h, s->command[i], strlen(s->command[i]));
 		st = s->shell ? add_shell_words(h, s->command[i], e)

@@ -11,8 +11,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/identity.h"
-#include "shard/bytes.h"
-#include "worker/input.h"
+#include "worker/itemize.h"
 #include "worker/work.h"
 
 /* An item of the chunk being gathered: offsets into texts. */
@@ -28,9 +27,7 @@ struct planner {
 	pthread_t thread;
 	struct list *list;          /* SOURCE_GIVEN */
 	struct input *input;        /* else */
-	struct buf group;           /* SPEC_FILES: paths joined by NUL */
-	int64_t group_bytes;        /* the size of its files */
-	struct input_sum sum;       /* SPEC_ALL */
+	struct itemize itemize;
 	struct hash *hash;
 	struct hash *digest;        /* of the current chunk */
 	struct buf texts;
@@ -414,98 +411,27 @@ static enum status chunk_end(struct planner *p, struct error *e)
 	return ST_OK;
 }
 
-static enum status add_item(struct planner *p, const char *text, size_t len,
+static enum status add_item(void *arg, const char *text, size_t len,
     const struct ledger_item *item, struct error *e)
 {
+	struct planner *p = arg;
 	struct gathered *g = &p->items[p->n];
 
+	if (atomic_load(&p->stop))
+		return ST_FENCED;
 	memset(g, 0, sizeof(*g));
 	g->item = *item;
 	g->item.item_len = len;
 	g->text = p->texts.len;
 	buf_append(&p->texts, text, len + 1);
-	hash_field(p->digest, text, len);
-	if (item->part >= 0) {
-		hash_field(p->digest, &item->offset, sizeof(item->offset));
-		hash_field(p->digest, &item->length, sizeof(item->length));
-		hash_field(p->digest, &item->version.size, sizeof(item->version.size));
-		hash_field(p->digest, &item->version.mtime_ns, sizeof(item->version.mtime_ns));
-	}
+	itemize_digest(p->digest, text, len, item);
+	if (item->part >= 0)
+		identity_of_range(p->hash, p->g->fingerprint, text, &item->version, item->offset,
+		    item->length, g->item.id);
 	p->n++;
 	if (p->texts.failed)
 		return buf_check(&p->texts, e);
 	return p->n == LEDGER_CHUNK ? chunk_end(p, e) : ST_OK;
-}
-
-static enum status plan_range(void *arg, const struct bytes_range *r, struct error *e)
-{
-	struct planner *p = arg;
-	struct ledger_item item = {.part = r->part, .offset = r->offset, .length = r->length,
-	    .version = r->version};
-
-	if (atomic_load(&p->stop))
-		return ST_FENCED;
-	identity_of_range(p->hash, p->g->fingerprint, r->path, &r->version, r->offset,
-	    r->length, item.id);
-	return add_item(p, r->path, strlen(r->path), &item, e);
-}
-
-/* The gathered group of files as one shard. */
-static enum status flush_group(struct planner *p, struct error *e)
-{
-	struct ledger_item item = {.part = -1, .length = -1};
-	enum status st;
-
-	if (p->group.len == 0)
-		return ST_OK;
-	st = add_item(p, p->group.data, p->group.len, &item, e);
-	buf_clear(&p->group);
-	p->group_bytes = 0;
-	return st;
-}
-
-/* Small files share a shard until they have its size, or are as many as a
- * command takes as one item. */
-static enum status group_file(struct planner *p, const struct buf *path, struct error *e)
-{
-	int64_t size = p->g->spec->shard_size == 0 ? 0 : file_version_of(path->data).size;
-	enum status st = ST_OK;
-
-	if (p->group_bytes + size > p->g->spec->shard_size ||
-	    p->group.len + 1 + path->len > LIST_ITEM_MAX)
-		st = flush_group(p, e);
-	if (p->group.len > 0)
-		buf_char(&p->group, '\0');
-	buf_append(&p->group, path->data, path->len);
-	p->group_bytes += size;
-	if (st == ST_OK)
-		st = buf_check(&p->group, e);
-	return st == ST_OK && p->g->spec->shard_size == 0 ? flush_group(p, e) : st;
-}
-
-static enum status plan_item(struct planner *p, const struct buf *text, struct error *e)
-{
-	struct ledger_item item = {.part = -1, .length = -1};
-	struct file_version version;
-	enum records_kind kind;
-	enum status st;
-
-	switch (p->g->spec->shard) {
-	case SPEC_LIST:
-		return add_item(p, text->data, text->len, &item, e);
-	case SPEC_FILES:
-		return group_file(p, text, e);
-	case SPEC_ALL:
-		version = file_version_of(text->data);
-		input_sum_add(&p->sum, text->data, &version);
-		return ST_OK;
-	case SPEC_BYTES:
-		break;
-	}
-	st = records_parse(p->g->spec->records, &kind, e);
-	if (st != ST_OK)
-		return st;
-	return bytes_cut(text->data, p->g->spec->shard_size, kind, plan_range, p, e);
 }
 
 /* A slow list: what is there is planned, then we wait a moment at a time, so
@@ -607,19 +533,6 @@ static enum status next_item(struct planner *p, struct buf *text, bool *end, str
 	return st;
 }
 
-/* What only the end of the input makes whole. */
-static enum status last_items(struct planner *p, struct error *e)
-{
-	static const char all[] = "all";
-	struct ledger_item item = {.part = -1, .length = -1};
-
-	if (p->g->spec->shard != SPEC_ALL)
-		return flush_group(p, e);
-	item.version = input_sum_end(&p->sum);
-	p->sum.hash = NULL;
-	return add_item(p, all, sizeof(all) - 1, &item, e);
-}
-
 static enum status plan_all(struct planner *p, struct error *e)
 {
 	struct plan_op op = {0};
@@ -631,11 +544,11 @@ static enum status plan_all(struct planner *p, struct error *e)
 	while (st == ST_OK && !end && !atomic_load(&p->stop)) {
 		st = next_item(p, &text, &end, e);
 		if (st == ST_OK && !end && !atomic_load(&p->stop))
-			st = plan_item(p, &text, e);
+			st = itemize_put(&p->itemize, &text, e);
 	}
 	buf_free(&text);
 	if (st == ST_OK && !atomic_load(&p->stop))
-		st = last_items(p, e);
+		st = itemize_end(&p->itemize, e);
 	if (st != ST_OK || atomic_load(&p->stop))
 		return st;
 	op.first = p->chunk * LEDGER_CHUNK + (int64_t)p->n;
@@ -664,10 +577,9 @@ static void planner_free(struct planner *p)
 {
 	hash_destroy(p->hash);
 	hash_destroy(p->digest);
-	hash_destroy(p->sum.hash);
+	itemize_free(&p->itemize);
 	input_close(p->input);
 	buf_free(&p->texts);
-	buf_free(&p->group);
 	free(p);
 }
 
@@ -690,8 +602,11 @@ enum status planner_start(struct stage *g, struct error *e)
 	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
 	if (st == ST_OK && g->spec->n_sources > 0)
 		st = input_open(g, &p->input, e);
-	if (st == ST_OK && g->spec->shard == SPEC_ALL)
-		st = input_sum_begin(&p->sum, e);
+	p->itemize.g = g;
+	p->itemize.add = add_item;
+	p->itemize.arg = p;
+	if (st == ST_OK)
+		st = itemize_begin(&p->itemize, e);
 	if (st == ST_OK) {
 		r = pthread_create(&p->thread, NULL, planner_thread, p);
 		if (r != 0)

@@ -103,6 +103,12 @@ void worker_result_free(struct worker_result *r);
  * of the output's name right? To be asked before anything is made. */
 enum status worker_check_spec(const struct spec *spec, struct error *e) MUST_USE;
 
+/* Would the stages that are sealed come out as they are? False when a command, an
+ * input or the pipeline's stages are others than when they were sealed, or an
+ * output is gone. Reads inputs; may take seconds for 10^6 of them. */
+enum status worker_unchanged(const struct worker_options *opt, struct ledger *l, bool *unchanged,
+    struct error *e) MUST_USE;
+
 /* Works until the run is finished or it is told to stop. Takes over the ledger
  * handle (closes it). Returns an error only when it could not begin; what
  * happened later is in *result. */
