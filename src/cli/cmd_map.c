@@ -11,8 +11,6 @@
 #include "shard/records.h"
 #include "worker/dryrun.h"
 
-enum { MAP_SLOTS_MAX = 512 }; /* half of what a worker keeps in flight */
-
 struct map_values {
 	const char *out;
 	const char *out_root;
@@ -118,30 +116,6 @@ static const char map_text[] =
     "Killed at any time, the same line goes on from where it was. A list that is\n"
     "finished starts anew. Exit: 0 all done, 1 some failed, 2 usage, 3 state\n"
     "unreachable, 4 already running, 75 stopped by TERM, 130 by Ctrl-C.\n";
-
-static enum status parse_jobs(const char *jobs, int *slots, struct error *e)
-{
-	size_t len = jobs == NULL ? 0 : strlen(jobs);
-	char number[16];
-	int64_t n;
-	enum status st;
-
-	*slots = cpus_available();
-	if (jobs == NULL || strcmp(jobs, "auto") == 0)
-		return ST_OK;
-	if (len > 1 && len < sizeof(number) && jobs[len - 1] == '%') {
-		memcpy(number, jobs, len - 1);
-		number[len - 1] = '\0';
-		st = str_parse_count(number, 1, 10000, &n, e);
-		n = (n * *slots + 99) / 100;
-	} else {
-		st = str_parse_count(jobs, 1, MAP_SLOTS_MAX, &n, e);
-	}
-	if (st != ST_OK)
-		return error_prefix(e, st, "--jobs (8, 50%%, auto)");
-	*slots = n > MAP_SLOTS_MAX ? MAP_SLOTS_MAX : (int)n;
-	return ST_OK;
-}
 
 static enum status bad_halt(const char *word, struct error *e)
 {
@@ -285,7 +259,7 @@ static enum status open_list(const struct map_values *v, const struct map_words 
 static enum status make_drive(const struct map_values *v, const struct map_words *w,
     struct drive *d, struct error *e)
 {
-	enum status st = parse_jobs(v->jobs, &d->slots, e);
+	enum status st = cpus_parse_jobs(v->jobs, &d->slots, e);
 
 	if (st == ST_OK)
 		st = parse_halt(v->halt, &d->halt, e);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/str.h"
 
 static int affinity(void)
 {
@@ -92,4 +93,28 @@ int cpus_available(void)
 	}
 	buf_free(&b);
 	return limit < 1 ? 1 : limit;
+}
+
+enum status cpus_parse_jobs(const char *jobs, int *slots, struct error *e)
+{
+	size_t len = jobs == NULL ? 0 : strlen(jobs);
+	char number[16];
+	int64_t n;
+	enum status st;
+
+	*slots = cpus_available();
+	if (jobs == NULL || strcmp(jobs, "auto") == 0)
+		return ST_OK;
+	if (len > 1 && len < sizeof(number) && jobs[len - 1] == '%') {
+		memcpy(number, jobs, len - 1);
+		number[len - 1] = '\0';
+		st = str_parse_count(number, 1, 10000, &n, e);
+		n = (n * *slots + 99) / 100;
+	} else {
+		st = str_parse_count(jobs, 1, CPUS_JOBS_MAX, &n, e);
+	}
+	if (st != ST_OK)
+		return error_prefix(e, st, "--jobs (8, 50%%, auto)");
+	*slots = n > CPUS_JOBS_MAX ? CPUS_JOBS_MAX : (int)n;
+	return ST_OK;
 }

@@ -32,6 +32,7 @@ struct driving {
 	char lock[64];
 	char holders[128];   /* " (pid 12)", for messages */
 	int lock_fd;
+	bool nothing_to_do;  /* finished, and all is as it was */
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
@@ -247,6 +248,55 @@ static enum status retry_failed(struct driving *g, struct error *e)
 	return st;
 }
 
+static struct worker_options worker_options(const struct driving *g)
+{
+	const struct drive *d = g->d;
+	struct worker_options wo = {
+		.state = g->state, .run_lock = g->lock,
+		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
+		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
+		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
+		.log_cap_bytes = LOG_CAP,
+	};
+
+	wo.input.stage = g->stage;
+	wo.input.plan = d->input.plan && g->lock_fd != -1;
+	return wo;
+}
+
+/* Whether the run that is there goes on or starts over. A finished list starts
+ * anew; of a pipeline, only when something is not as it was. */
+static enum status starts_over(struct driving *g, bool *over, struct error *e)
+{
+	struct worker_options wo;
+	bool unchanged = true;
+	enum status st;
+
+	*over = g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED);
+	if (g->d->pipeline->name[0] == '\0' || !g->d->input.plan || g->d->fresh)
+		return ST_OK;
+	wo = worker_options(g);
+	st = worker_unchanged(&wo, g->ledger, &unchanged, e);
+	*over = !unchanged;
+	g->nothing_to_do = unchanged && g->run.state == RUN_FINISHED;
+	return st;
+}
+
+static enum status go_on(struct driving *g, const struct ledger_run_def *def, struct error *e)
+{
+	bool over;
+	enum status st = starts_over(g, &over, e);
+
+	if (st == ST_OK && over)
+		st = next_generation(g, def, e);
+	else if (st == ST_OK && !g->nothing_to_do)
+		st = retry_failed(g, e);
+	/* What was killed while it was planned takes over the rest. */
+	if (st == ST_OK && g->d->skip_done)
+		st = find_carry(g, e);
+	return st;
+}
+
 /* Finds the run's row, or makes one, or begins its next generation. */
 static enum status find_run(struct driving *g, struct error *e)
 {
@@ -274,13 +324,7 @@ static enum status find_run(struct driving *g, struct error *e)
 	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
 	} else if (st == ST_OK && g->lock_fd != -1) {
-		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
-			st = next_generation(g, &def, e);
-		else
-			st = retry_failed(g, e);
-		/* A list that was killed while it was read takes over the rest. */
-		if (st == ST_OK && g->d->skip_done)
-			st = find_carry(g, e);
+		st = go_on(g, &def, e);
 	}
 out:
 	buf_free(&json);
@@ -320,24 +364,15 @@ static enum status take_run(struct driving *g, struct error *e)
 
 static int work(struct driving *g, struct error *e)
 {
-	const struct drive *d = g->d;
-	struct worker_options wo = {
-		.state = g->state, .run_lock = g->lock,
-		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
-		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
-		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
-		.log_cap_bytes = LOG_CAP,
-	};
+	const struct worker_options wo = worker_options(g);
 	struct worker_result result;
 	struct ledger *l = g->ledger;
 	enum status st;
 	int code;
 
-	wo.input.stage = g->stage;
-	wo.input.plan = d->input.plan && g->lock_fd != -1;
 	g->ledger = NULL;
 	st = worker_run(g->body, l, &wo, &result, e);
-	code = st == ST_OK ? summary_print(&wo, &result, d->quiet) : common_fail(st, e);
+	code = st == ST_OK ? summary_print(&wo, &result, g->d->quiet) : common_fail(st, e);
 	worker_result_free(&result);
 	return code;
 }
@@ -357,6 +392,10 @@ int drive_run(const struct drive *d)
 		code = EXIT_ALREADY_RUNNING;
 	} else if (st != ST_OK) {
 		code = common_fail(st, &e);
+	} else if (g.nothing_to_do) {
+		log_line(d->quiet ? LOG_DEBUG : LOG_INFO, "%s is finished and nothing has changed: "
+		    "nothing to do (--fresh starts over)", g.run.name);
+		code = EXIT_DONE;
 	} else {
 		code = work(&g, &e);
 		care_after_run(g.state, d->state_max_bytes);

@@ -5,6 +5,7 @@
 #include "cli/options.h"
 
 extern const struct verb verb_map;
+extern const struct verb verb_run;
 extern const struct verb verb_exec;
 extern const struct verb verb_status;
 extern const struct verb verb_shards;

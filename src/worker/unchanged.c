@@ -18,20 +18,17 @@ struct compare {
 	bool changed;
 };
 
-static enum status end_chunk(struct compare *c, struct error *e)
+static enum status compare_chunk(struct compare *c, int64_t number, struct error *e)
 {
-	int64_t chunk = (c->n + LEDGER_CHUNK - 1) / LEDGER_CHUNK - (c->n > 0);
 	uint8_t now[HASH_SIZE];
 	uint8_t then[HASH_SIZE];
 	enum status st;
 
-	if (c->n % LEDGER_CHUNK == 0)
-		return ST_OK; /* compared already, or there is nothing */
 	hash_final(c->digest, now);
-	st = ledger_plan_chunk_get(c->l, c->g->id, chunk, then, e);
+	st = ledger_plan_chunk_get(c->l, c->g->id, number, then, e);
 	if (st == ST_NOT_FOUND || (st == ST_OK && memcmp(now, then, HASH_SIZE) != 0)) {
 		c->changed = true;
-		return ST_OK;
+		return ST_FENCED; /* enough is known */
 	}
 	return st;
 }
@@ -40,22 +37,13 @@ static enum status compare_item(void *arg, const char *text, size_t len,
     const struct ledger_item *item, struct error *e)
 {
 	struct compare *c = arg;
-	uint8_t now[HASH_SIZE];
-	uint8_t then[HASH_SIZE];
-	enum status st;
 
 	if (c->n % LEDGER_CHUNK == 0)
 		hash_field(c->digest, c->g->fingerprint, HASH_SIZE);
 	itemize_digest(c->digest, text, len, item);
 	if (++c->n % LEDGER_CHUNK != 0)
 		return ST_OK;
-	hash_final(c->digest, now);
-	st = ledger_plan_chunk_get(c->l, c->g->id, c->n / LEDGER_CHUNK - 1, then, e);
-	if (st == ST_NOT_FOUND || (st == ST_OK && memcmp(now, then, HASH_SIZE) != 0)) {
-		c->changed = true;
-		return ST_FENCED; /* enough is known */
-	}
-	return st;
+	return compare_chunk(c, c->n / LEDGER_CHUNK - 1, e);
 }
 
 static enum status compare_items(struct compare *c, struct error *e)
@@ -75,8 +63,8 @@ static enum status compare_items(struct compare *c, struct error *e)
 	}
 	if (st == ST_OK)
 		st = itemize_end(&it, e);
-	if (st == ST_OK)
-		st = end_chunk(c, e);
+	if (st == ST_OK && c->n % LEDGER_CHUNK != 0)
+		st = compare_chunk(c, c->n / LEDGER_CHUNK, e);
 	if (st == ST_OK && c->n != c->g->last.planned)
 		c->changed = true;
 	input_close(in);

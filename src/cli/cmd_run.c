@@ -1,0 +1,182 @@
+/* ebb run: a pipeline from its file. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "cli/common.h"
+#include "cli/cpus.h"
+#include "cli/drive.h"
+#include "cli/pipeline_file.h"
+
+struct run_values {
+	const char *state;
+	const char *if_running;
+	const char *log;
+	const char *joblog;
+	const char *jobs;
+	struct option_texts set;
+	bool fresh;
+	bool quiet;
+	bool no_stderr;
+	int64_t grace_ms;
+	int64_t lease_ms;
+	int64_t state_max;
+};
+
+#define AT(field) offsetof(struct run_values, field)
+
+static const struct option run_options[] = {
+	{0, "set", OPTION_TEXTS, AT(set), "NAME=VALUE",
+	    "the value of a parameter of the file; may be given several times"},
+	{'j', "jobs", OPTION_TEXT, AT(jobs), "N",
+	    "commands at once: 8, 50%, auto (default: CPU affinity and cgroup quota)"},
+	{0, "fresh", OPTION_FLAG, AT(fresh), NULL, "start over instead of going on"},
+	{0, "if-running", OPTION_CHOICE, AT(if_running), "WHAT",
+	    "when the same run is running already: fail (default), wait, join, skip",
+	    .choices = "fail|wait|join|skip"},
+	{0, "state", OPTION_TEXT, AT(state), "DIR",
+	    "where progress is kept (default $EBB_STATE, else .ebb beside the file)"},
+	{0, "grace", OPTION_DURATION, AT(grace_ms), "TIME",
+	    "after INT or TERM, running commands may go on so long ($EBB_GRACE, else 30s)",
+	    .min = 0, .max = 86400000},
+	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME",
+	    "a worker silent for so long has lost its shards (default 30s)",
+	    .min = 200, .max = 86400000},
+	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
+	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
+	    "old logs and runs go when the state grows past it (default 10GiB)"},
+	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
+	    "keep the commands' stderr in the logs only (ebb logs shows it)"},
+	{'q', "quiet", OPTION_FLAG, AT(quiet), NULL, "say nothing when all goes well"},
+	{0, "log", OPTION_CHOICE, AT(log), "FORM", "text (default) or json: ebb's own lines on stderr",
+	    .choices = "text|json"},
+	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
+};
+
+/* A relative path as it is from another folder too; NULL stays. */
+static enum status make_absolute(const char *path, struct buf *out, struct error *e)
+{
+	char cwd[PATH_MAX];
+
+	if (path == NULL || path[0] == '\0')
+		return ST_OK;
+	if (path[0] != '/') {
+		if (getcwd(cwd, sizeof(cwd)) == NULL)
+			return error_os(e, errno, "cannot tell the current folder");
+		buf_printf(out, "%s/", cwd);
+	}
+	buf_str(out, path);
+	return buf_check(out, e);
+}
+
+static enum status check_stages(const struct pipeline *p, struct error *e)
+{
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < p->n_stages; i++) {
+		st = worker_check_spec(&p->stage[i], e);
+		if (st != ST_OK)
+			st = error_prefix(e, st, "stage %s", p->stage[i].name);
+	}
+	return st;
+}
+
+/* All that is wrong with the file, in one go. */
+static int say_problems(const char *path, const struct pipeline_problems *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n; i++) {
+		struct buf b = {0};
+
+		pipeline_problem_text(&p->list[i], path, &b);
+		if (!b.failed)
+			log_line(LOG_ERROR, "%s", b.data);
+		buf_free(&b);
+	}
+	if (p->more > 0)
+		log_line(LOG_ERROR, "%s: %zu more problems", path, p->more);
+	return EXIT_BAD_USAGE;
+}
+
+static int run_main(int argc, char **argv)
+{
+	struct run_values v = {.if_running = "fail", .grace_ms = -1, .lease_ms = 30000,
+	    .state_max = (int64_t)10 << 30};
+	struct drive d = {0};
+	struct pipeline_file file = {0};
+	struct buf state = {0};
+	struct buf joblog = {0};
+	struct error e;
+	int code;
+	const char *words[COMMON_WORDS_MAX + 1];
+	const char *given_state;
+	enum status st;
+
+	if (!common_parse(&verb_run, argc, argv, &v, words, &code)) {
+		free(v.set.list);
+		return code;
+	}
+	log_setup(LOG_INFO, v.log != NULL && strcmp(v.log, "json") == 0);
+	given_state = v.state != NULL ? v.state : getenv("EBB_STATE");
+	st = words[0] == NULL ? error_set(&e, ST_CONFIG, "which file? such as: ebb run pipeline.yaml")
+	    : make_absolute(given_state, &state, &e);
+	if (st == ST_OK)
+		st = make_absolute(v.joblog, &joblog, &e);
+	if (st == ST_OK)
+		st = pipeline_file_read(words[0], &v.set, &file, &e);
+	if (st == ST_OK)
+		st = pipeline_file_enter(words[0], &e);
+	if (st == ST_OK)
+		st = check_stages(&file.pipeline, &e);
+	if (st == ST_OK)
+		st = cpus_parse_jobs(v.jobs, &d.slots, &e);
+	if (st == ST_OK)
+		st = common_grace(v.grace_ms, &d.grace_ms, &e);
+	d.state = state.data;
+	d.pipeline = &file.pipeline;
+	d.input.plan = true;
+	d.if_running = v.if_running;
+	d.fresh = v.fresh;
+	d.skip_done = !v.fresh;
+	d.lease_ms = v.lease_ms;
+	d.state_max_bytes = v.state_max;
+	d.joblog = joblog.data;
+	d.show_stderr = !v.no_stderr;
+	d.quiet = v.quiet;
+	if (st == ST_OK)
+		code = drive_run(&d);
+	else if (file.problems.n > 0)
+		code = say_problems(words[0], &file.problems);
+	else
+		code = common_fail(st, &e);
+	pipeline_file_free(&file);
+	buf_free(&state);
+	buf_free(&joblog);
+	free(v.set.list);
+	return code;
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.max_words = 1,
+	.usage = "ebb run [options] FILE",
+	.summary = "ebb run: run the pipeline in a file, or go on with it",
+	.text = "examples:\n"
+	    "  ebb run sections.yaml\n"
+	    "  ebb run logs.yaml --set date=2026-07-01 --state /srv/ebb\n"
+	    "\n"
+	    "All names in the file are seen from its folder. The same file with the same\n"
+	    "parameters is the same run: after Ctrl-C, a crash or a reboot the same line goes\n"
+	    "on. A finished run does again what has changed since: commands, files that they\n"
+	    "name, inputs, outputs that are gone. ebb validate FILE says what would run.\n"
+	    "Exit: 0 all done, 1 some failed, 2 file or usage, 3 state unreachable, 4 already\n"
+	    "running, 75 stopped by TERM, 130 by Ctrl-C.\n",
+	.options = run_options,
+	.run = run_main,
+};
