@@ -1,4 +1,6 @@
 /* What a worker has before it has threads: name, lock, slot table, guardian. */
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,11 +54,32 @@ static enum status make_places(struct worker_body *b, int slots, struct error *e
 	return st;
 }
 
+/* A folder of this worker whose name tasks get, wherever they change to. */
+static enum status absolute_dir(struct worker_body *b, const char *leaf, struct buf *out,
+    struct error *e)
+{
+	char cwd[PATH_MAX];
+
+	if (b->dir[0] != '/') {
+		if (getcwd(cwd, sizeof(cwd)) == NULL)
+			return error_os(e, errno, "cannot tell the current folder");
+		buf_printf(out, "%s/", cwd);
+	}
+	buf_printf(out, "%s/%s", b->dir, leaf);
+	if (buf_check(out, e) != ST_OK)
+		return ST_NO_MEMORY;
+	if (sys_mkdir(out->data, 0700) == -1)
+		return error_os(e, errno, "cannot make the folder %s", out->data);
+	return ST_OK;
+}
+
 static enum status start_guardian(struct worker_body *b, const int *keep_fds, int n_keep_fds,
     int slots, int64_t log_cap_bytes, struct error *e)
 {
 	int keep[8];
 	struct buf spool = {0};
+	struct buf control = {0};
+	struct buf scratch = {0};
 	struct guardian_options go = {.lanes = slots, .slots = b->slots, .err_cap = log_cap_bytes,
 	    .keep_fds = keep};
 	enum status st;
@@ -68,11 +91,21 @@ static enum status start_guardian(struct worker_body *b, const int *keep_fds, in
 	go.n_keep_fds = i + 1;
 	buf_printf(&spool, "%s/spool", b->dir);
 	st = buf_check(&spool, e);
+	if (st == ST_OK)
+		st = absolute_dir(b, "control", &control, e);
+	if (st == ST_OK)
+		st = absolute_dir(b, "scratch", &scratch, e);
 	if (st == ST_OK) {
 		go.spool_dir = spool.data;
+		go.control_dir = control.data;
+		go.scratch_dir = scratch.data;
 		st = guardian_start(&go, &b->guardian, e);
 	}
+	if (st == ST_OK)
+		st = control_attach(control.data, slots, &b->control, e);
 	buf_free(&spool);
+	buf_free(&control);
+	buf_free(&scratch);
 	return st;
 }
 
@@ -107,6 +140,7 @@ void worker_body_destroy(struct worker_body *b)
 	if (b == NULL)
 		return;
 	guardian_stop(b->guardian);
+	control_destroy(b->control);
 	slots_close(b->slots);
 	if (b->dir != NULL && file_remove_tree(b->dir, &e) != ST_OK)
 		log_line(LOG_WARN, "%s", e.text);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/sys.h"
 
 /* The layout is published: docs/task-contract.md. */
@@ -145,24 +146,49 @@ static enum status page_fill(struct page *p, const struct control_begin *begin, 
 	return st;
 }
 
+static enum status page_name(struct page *p, int lane, const char *dir, struct error *e)
+{
+	p->path = format_path(dir, lane, "page");
+	p->notice = format_path(dir, lane, "notice");
+	p->notice_tmp = format_path(dir, lane, "notice.tmp");
+	return p->path == NULL || p->notice == NULL || p->notice_tmp == NULL
+	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+}
+
 static enum status page_prepare(struct control *c, int lane, const char *dir, struct error *e)
 {
 	static const struct control_begin nobody = {0};
 	struct page *p = &c->pages[lane];
-	enum status st;
+	enum status st = page_name(p, lane, dir, e);
 
-	p->path = format_path(dir, lane, "page");
-	p->notice = format_path(dir, lane, "notice");
-	p->notice_tmp = format_path(dir, lane, "notice.tmp");
-	if (p->path == NULL || p->notice == NULL || p->notice_tmp == NULL)
-		return error_set(e, ST_NO_MEMORY, "out of memory");
-	st = page_make(c, p, e);
+	if (st == ST_OK)
+		st = page_make(c, p, e);
 	if (st == ST_OK)
 		st = page_fill(p, &nobody, e);
 	return st == ST_OK ? remove_file(p->notice, e) : st;
 }
 
-enum status control_create(const char *dir, int lanes, struct control **out, struct error *e)
+static enum status page_open(struct control *c, struct page *p, struct error *e)
+{
+	page_close(c, p);
+	p->fd = sys_open(p->path, O_RDWR | O_NOFOLLOW, 0);
+	if (p->fd == -1)
+		return error_os(e, errno, "cannot open %s", p->path);
+	if (c->watcher != -1)
+		p->watch = inotify_add_watch(c->watcher, p->path, IN_MODIFY);
+	return ST_OK;
+}
+
+static enum status page_attach(struct control *c, int lane, const char *dir, struct error *e)
+{
+	enum status st = page_name(&c->pages[lane], lane, dir, e);
+
+	return st == ST_OK ? page_open(c, &c->pages[lane], e) : st;
+}
+
+static enum status control_new(const char *dir, int lanes,
+    enum status (*page)(struct control *, int, const char *, struct error *),
+    struct control **out, struct error *e)
 {
 	struct control *c;
 	enum status st = ST_OK;
@@ -184,13 +210,23 @@ enum status control_create(const char *dir, int lanes, struct control **out, str
 		c->pages[i].watch = -1;
 	}
 	for (i = 0; st == ST_OK && i < lanes; i++)
-		st = page_prepare(c, i, dir, e);
+		st = page(c, i, dir, e);
 	if (st != ST_OK) {
 		control_destroy(c);
 		return st;
 	}
 	*out = c;
 	return ST_OK;
+}
+
+enum status control_create(const char *dir, int lanes, struct control **out, struct error *e)
+{
+	return control_new(dir, lanes, page_prepare, out, e);
+}
+
+enum status control_attach(const char *dir, int lanes, struct control **out, struct error *e)
+{
+	return control_new(dir, lanes, page_attach, out, e);
 }
 
 void control_destroy(struct control *c)
@@ -243,6 +279,18 @@ enum status control_reset(struct control *c, int lane, const struct control_begi
 	if (st == ST_OK)
 		st = remove_file(p->notice, e);
 	return st == ST_OK ? page_fill(p, begin, e) : st;
+}
+
+void control_adopt(struct control *c, int lane, const struct control_begin *begin)
+{
+	struct page *p = &c->pages[lane];
+	struct error e;
+
+	p->begun_boot_ns = begin->begun_boot_ns;
+	p->offset = begin->offset;
+	p->answered = 0;
+	if (!page_is_whole(p) && page_open(c, p, &e) != ST_OK)
+		log_line(LOG_DEBUG, "%s", e.text);
 }
 
 static enum status page_flip(struct page *p, uint32_t reason, uint32_t plan,

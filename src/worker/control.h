@@ -3,7 +3,7 @@
  *
  * The pages are read and written through kept descriptors and never mapped, so
  * that a task which truncates or removes its page, or fills it with anything,
- * can harm nobody but itself. ebb's half is kept in memory and never read back.
+ * can harm nobody but itself. ebb's half is never read back.
  * Whatever comes from the task's half is checked here: the values in struct
  * control_view are within the bounds that are said there, whoever wrote them.
  *
@@ -29,6 +29,10 @@ struct control;
  * tasks get the names made from it. */
 enum status control_create(const char *dir, int lanes, struct control **out,
     struct error *e) MUST_USE;
+/* The same pages, made by another process of this program: the guardian, which
+ * resets them, while its worker tells and answers. ST_NOT_FOUND. */
+enum status control_attach(const char *dir, int lanes, struct control **out,
+    struct error *e) MUST_USE;
 /* Removes the files and frees. NULL is fine. */
 void control_destroy(struct control *c);
 
@@ -39,6 +43,7 @@ const char *control_notice_path(const struct control *c, int lane);
 /* What an attempt begins with. */
 struct control_begin {
 	int64_t epoch;            /* > 0 */
+	int64_t begun_boot_ns;    /* of control_adopt: when it started */
 	int64_t deadline_boot_ns; /* when it ends at the latest; 0: not known */
 	int64_t offset;           /* $EBB_OFFSET; checkpoints may not go behind it */
 };
@@ -49,6 +54,10 @@ struct control_begin {
  * a task that finds it so goes on without; the attempt may be started. */
 enum status control_reset(struct control *c, int lane, const struct control_begin *begin,
     struct error *e) MUST_USE;
+
+/* For who has attached: a lane's page was given to an attempt by somebody else's
+ * control_reset. A page that was made anew is opened again. */
+void control_adopt(struct control *c, int lane, const struct control_begin *begin);
 
 /* Tells the attempt to stop: flips the page, then puts the notice file in place,
  * whole. May be called again with another plan or deadline. Both are tried even

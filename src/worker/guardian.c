@@ -206,7 +206,7 @@ static uint32_t put_strings(struct buf *b, const char *const *list)
 enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, struct error *e)
 {
 	struct wire_head head = {.kind = WIRE_SPAWN, .id = req->id, .lane = req->lane, .row = req->row,
-	    .epoch = req->epoch, .timeout_ms = req->timeout_ms};
+	    .epoch = req->epoch, .timeout_ms = req->timeout_ms, .offset = req->offset};
 	struct buf *b = &g->msg;
 	enum status st;
 
@@ -240,6 +240,14 @@ enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, 
 enum status guardian_kill(struct guardian *g, uint64_t id, int sig, struct error *e)
 {
 	struct wire_head head = {.kind = WIRE_KILL, .id = id, .sig = sig};
+
+	return send_all(g, &head, sizeof(head), -1, e);
+}
+
+enum status guardian_stop_task(struct guardian *g, uint64_t id, int sig, enum spec_stop_to to,
+    struct error *e)
+{
+	struct wire_head head = {.kind = WIRE_STOP, .id = id, .sig = sig, .to = (int32_t)to};
 
 	return send_all(g, &head, sizeof(head), -1, e);
 }

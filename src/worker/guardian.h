@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "model/spec.h"
 #include "worker/slots.h"
 
 struct guardian; /* the worker's handle */
@@ -42,6 +43,10 @@ struct guardian_options {
 	int lanes;              /* children at the same time: 1..SLOTS_MAX */
 	struct slots *slots;    /* of at least `lanes` slots; entry i is lane i */
 	const char *spool_dir;  /* exists; for the outputs of children */
+	const char *control_dir;/* exists, absolute; for the control pages, which the
+	                         * guardian makes and resets; NULL: none */
+	const char *scratch_dir;/* exists, absolute; a folder a lane is made in it for
+	                         * each child; NULL: none */
 	int64_t err_cap;        /* bytes of a stderr file that are kept, head and
 	                         * tail; the middle is freed while it runs */
 	const int *keep_fds;    /* the worker's locks, each above 2: the guardian */
@@ -62,9 +67,11 @@ struct guardian_spawn {
 	const char *path;       /* of the program, already looked up in PATH */
 	const char *const *argv;/* NULL-terminated, argv[0] as the user wrote it */
 	const char *const *env; /* NULL-terminated "NAME=value" to add or replace;
-	                         * EBB_WORKER, EBB_SHARD_ROW, EBB_EPOCH and EBB_SLOT
-	                         * (the lane, from 0) are added by the guardian
-	                         * itself, and EBB_WORKER_OUTER inside another ebb */
+	                         * what a lane decides (EBB_WORKER, EBB_SHARD_ROW,
+	                         * EBB_EPOCH, EBB_SLOT from 0, EBB_CONTROL,
+	                         * EBB_NOTICE_FILE, EBB_SCRATCH, EBB_DEADLINE) is added
+	                         * by the guardian itself, and EBB_WORKER_OUTER inside
+	                         * another ebb */
 	int stdin_fd;           /* -1: /dev/null; else handed over (the worker's
 	                         * copy is closed by guardian_send when it succeeds).
 	                         * The guardian holds it while the request waits, so
@@ -79,6 +86,7 @@ struct guardian_spawn {
 	int64_t timeout_ms;     /* TERM to the group after so long, KILL 5 s after
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */
+	int64_t offset;         /* where it begins: $EBB_OFFSET and the page */
 };
 
 /* Queues a request; never blocks for long (the guardian always reads).
@@ -88,6 +96,9 @@ enum status guardian_send(struct guardian *g, const struct guardian_spawn *req,
 /* Signals the group of a running request, or drops a waiting one (its end then
  * says GUARDIAN_NOT_STARTED). An id that has ended is ignored. */
 enum status guardian_kill(struct guardian *g, uint64_t id, int sig, struct error *e) MUST_USE;
+/* The stop signal of a running request, to whom its stage says. */
+enum status guardian_stop_task(struct guardian *g, uint64_t id, int sig, enum spec_stop_to to,
+    struct error *e) MUST_USE;
 /* Drops all waiting requests and, with sig > 0, signals every running group. */
 enum status guardian_kill_all(struct guardian *g, int sig, struct error *e) MUST_USE;
 
@@ -112,6 +123,10 @@ struct guardian_end {
 	bool fenced;          /* ended, or dropped, because the worker's fence had
 	                       * passed */
 	bool leftovers;       /* descendants had to be killed at the end */
+	bool task_done;       /* the task said so on its page */
+	uint32_t trash;       /* what it left in its scratch folder is in
+	                       * <scratch_dir>/trash.<number>, for the worker to
+	                       * remove; 0: nothing */
 	int64_t started_boot_ns;
 	int64_t ended_boot_ns;
 	int64_t cpu_us;

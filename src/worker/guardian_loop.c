@@ -208,6 +208,9 @@ static bool take_requests(struct guardian_process *g)
 		case WIRE_KILL:
 			signal_one(g, r->head.id, r->head.sig);
 			break;
+		case WIRE_STOP:
+			lanes_stop_task(g->lanes, r->head.id, r->head.sig, r->head.to);
+			break;
 		case WIRE_KILL_ALL:
 			drop_queue(g, false);
 			if (r->head.sig > 0)

@@ -10,11 +10,13 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "worker/control.h"
 #include "worker/orphans.h"
 #include "worker/procs.h"
 #include "worker/slots.h"
 #include "worker/spawn.h"
 #include "worker/spool.h"
+#include "worker/stop_target.h"
 #include "worker/task_env.h"
 
 #define MS_NS INT64_C(1000000)
@@ -55,6 +57,9 @@ struct lanes {
 	struct spool *spool;
 	struct orphans *orphans;
 	struct task_env *env;
+	struct control *control; /* NULL: none */
+	const char *scratch_dir; /* NULL: none */
+	uint32_t n_trash;
 	struct request_list *done;
 };
 
@@ -88,7 +93,7 @@ static struct spawner *make_spawner(int lanes)
 {
 	struct rlimit old;
 	struct rlimit new;
-	rlim_t need = (rlim_t)lanes * 4 + 256;
+	rlim_t need = (rlim_t)lanes * 5 + 256;
 
 	if (getrlimit(RLIMIT_NOFILE, &old) == -1 || old.rlim_cur >= need)
 		return spawner_create(NULL);
@@ -104,6 +109,7 @@ struct lanes *lanes_create(const struct guardian_options *opt, struct request_li
 	struct lanes *l = mem_zero(sizeof(*l));
 	const char *token = slots_token(opt->slots);
 	struct orphans_view view = {.is_leader = lane_is_leader, .is_running = lane_is_running};
+	struct error e;
 
 	if (l == NULL) {
 		errno = ENOMEM;
@@ -119,6 +125,13 @@ struct lanes *lanes_create(const struct guardian_options *opt, struct request_li
 	l->spool = spool_create(opt->spool_dir, opt->lanes, opt->err_cap);
 	l->orphans = orphans_create(token, &view);
 	l->env = task_env_create(token);
+	l->scratch_dir = opt->scratch_dir;
+	if (opt->control_dir != NULL &&
+	    control_create(opt->control_dir, opt->lanes, &l->control, &e) != ST_OK) {
+		lanes_destroy(l);
+		errno = EIO;
+		return NULL;
+	}
 	if (!make_arrays(l, opt->lanes) || l->spawner == NULL || l->spool == NULL ||
 	    l->orphans == NULL || l->env == NULL) {
 		lanes_destroy(l);
@@ -136,6 +149,7 @@ void lanes_destroy(struct lanes *l)
 		return;
 	for (i = 0; l->lane != NULL && i < l->n; i++)
 		request_destroy(l->lane[i].req);
+	control_destroy(l->control);
 	task_env_destroy(l->env);
 	orphans_destroy(l->orphans);
 	spool_destroy(l->spool);
@@ -229,6 +243,52 @@ static void slot_started(struct slot *s, int32_t pgid)
 	slot_state(s, SLOT_STARTED);
 }
 
+/* ---- what a task finds, and leaves ---- */
+
+static bool scratch_path(const struct lanes *l, struct buf *out, int i)
+{
+	buf_printf(out, "%s/%d", l->scratch_dir, i);
+	return !out->failed;
+}
+
+/* A task that finds no scratch folder, or no page, can do without. */
+static void prepare_lane(struct lanes *l, int i, const struct request *r)
+{
+	struct control_begin begin = {.epoch = r->head.epoch, .offset = r->head.offset};
+	struct buf path = {0};
+	struct error e;
+
+	if (l->scratch_dir != NULL && scratch_path(l, &path, i))
+		(void)!sys_mkdir(path.data, 0700);
+	buf_free(&path);
+	if (r->head.timeout_ms > 0)
+		begin.deadline_boot_ns = sys_boot_ns() + r->head.timeout_ms * MS_NS;
+	if (l->control != NULL)
+		(void)!control_reset(l->control, i, &begin, &e);
+}
+
+/* A folder that is not empty is moved out of the way: removing it takes its
+ * time, which is the worker's. */
+static void clear_lane(struct lanes *l, int i, struct guardian_end *end)
+{
+	struct control_view view;
+	struct buf path = {0};
+	struct buf trash = {0};
+	struct error e;
+
+	if (l->control != NULL && control_read(l->control, i, &view, &e) == ST_OK)
+		end->task_done = view.task_done;
+	if (l->scratch_dir == NULL || !scratch_path(l, &path, i))
+		return;
+	if (sys_rmdir(path.data) == -1 && errno != ENOENT) {
+		buf_printf(&trash, "%s/trash.%u", l->scratch_dir, ++l->n_trash);
+		if (!trash.failed && sys_rename(path.data, trash.data) == 0)
+			end->trash = l->n_trash;
+	}
+	buf_free(&path);
+	buf_free(&trash);
+}
+
 /* ---- start ---- */
 
 static enum spawn_result start_child(struct lanes *l, int i, struct request *r, int out, int err)
@@ -243,7 +303,8 @@ static enum spawn_result start_child(struct lanes *l, int i, struct request *r, 
 	enum spawn_result result;
 	int saved;
 
-	if (!task_env_build(l->env, r, i)) {
+	prepare_lane(l, i, r);
+	if (!task_env_build(l->env, r, i, l->control, l->scratch_dir)) {
 		errno = ENOMEM;
 		return SPAWN_SETUP_FAILED;
 	}
@@ -371,6 +432,7 @@ static void lane_finish(struct lanes *l, int i, bool clean)
 	}
 	r->end.out_bytes = sizes.out;
 	r->end.err_bytes = sizes.err;
+	clear_lane(l, i, &r->end);
 	r->end.ended_boot_ns = sys_boot_ns();
 	slot_state(slots_at(l->slots, i), SLOT_ENDED);
 	sys_point("guardian.end");
@@ -542,6 +604,23 @@ bool lanes_signal(struct lanes *l, uint64_t id, int sig)
 		}
 	}
 	return false;
+}
+
+void lanes_stop_task(struct lanes *l, uint64_t id, int sig, int to)
+{
+	static const enum stop_to whom[] = {
+		[SPEC_STOP_MAIN] = STOP_TO_MAIN, [SPEC_STOP_LEADER] = STOP_TO_LEADER,
+		[SPEC_STOP_GROUP] = STOP_TO_GROUP,
+	};
+	struct stop_target target;
+	int i;
+
+	for (i = 0; i < l->n; i++) {
+		if (l->lane[i].state != LANE_RUNNING || l->lane[i].req->head.id != id)
+			continue;
+		stop_target_find(l->lane[i].pid, whom[to], sig, &target);
+		(void)stop_target_send(&target, sig);
+	}
 }
 
 void lanes_signal_all(struct lanes *l, int sig)

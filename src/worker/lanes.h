@@ -37,6 +37,8 @@ int64_t lanes_next_ns(const struct lanes *l);
 
 /* Signals the group of a running request; false when no such runs. */
 bool lanes_signal(struct lanes *l, uint64_t id, int sig);
+/* The stop signal of a running request; `to` is an enum spec_stop_to. */
+void lanes_stop_task(struct lanes *l, uint64_t id, int sig, int to);
 void lanes_signal_all(struct lanes *l, int sig);
 /* Kills all because the fence has passed, daemons of unknown attempts too. */
 void lanes_fence(struct lanes *l);

@@ -238,6 +238,13 @@ static enum status add_shard_env(struct work *w, const struct attempt *a, const 
 		st = add_number(out, "EBB_INDEX", s->ordinal, e);
 	if (st == ST_OK && a->g->last.plan_complete)
 		st = add_number(out, "EBB_COUNT", a->g->last.planned, e);
+	else if (st == ST_OK)
+		st = add_text(out, "EBB_COUNT", "", e);
+	/* Empty: there are none. */
+	if (st == ST_OK)
+		st = add_text(out, "EBB_OUTPUT", "", e);
+	if (st == ST_OK)
+		st = add_text(out, "EBB_CHECKPOINT", "", e);
 	if (st == ST_OK)
 		st = add_number(out, "EBB_ATTEMPT", s->attempts + 1, e);
 	if (st == ST_OK)

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "model/drain.h"
+#include "worker/contract.h"
 #include "worker/input.h"
 #include "worker/sweep.h"
 
@@ -17,7 +19,8 @@ enum {
 	PREFETCH_MAX = 256,
 	UNPUBLISHED_MAX = 2048,  /* outputs on their way; more claims wait */
 	CLAIM_MAX = 256,
-	FORCE_AFTER_MS = 5000,   /* from TERM to KILL in a drain */
+	RESERVE_MS = 5000,       /* of a grace, for what is ebb's own to do */
+	SUSPECT_MS = 2000,       /* a signal to all comes to the others within this */
 	OTHERS_EVERY_MS = 500,
 	START_LINE_MS = 1000,
 };
@@ -185,14 +188,6 @@ static bool rule_met(const struct halt_rule *h, int64_t n, int64_t total)
 	return total > 0 && n * 100 >= total * h->percent && n > 2;
 }
 
-/* In a drain, those that run may finish for so long before they get TERM. */
-static int64_t term_after_ms(const struct work *w)
-{
-	int64_t grace = w->grace_ms;
-
-	return grace > 2 * FORCE_AFTER_MS ? grace - FORCE_AFTER_MS : grace / 2;
-}
-
 /* What waits in the guardian's queue never began. */
 static void drop_waiting(struct work *w)
 {
@@ -217,7 +212,9 @@ static void check_halt(struct work *w)
 		return;
 	w->result->halted = true;
 	w->stop_level = 1;
-	w->stop_boot_ms = now_ms() - (h->when == HALT_NOW ? term_after_ms(w) : 0);
+	w->stop_boot_ms = now_ms();
+	w->stop_now = h->when == HALT_NOW;
+	w->stop_reason = EBB_STOP_CANCEL;
 	drop_waiting(w);
 	log_line(LOG_INFO, "%s: halting as --halt says", w->opt->run.name);
 }
@@ -378,22 +375,25 @@ static void job_done(uv_work_t *job, int status)
 	loop_step(w);
 }
 
-static void take_end(struct work *w, const struct guardian_end *end)
+/* Ended by a signal that ebb did not send: perhaps by who is about to tell ebb
+ * the same, such as a machine that shuts down. */
+static bool is_suspect(const struct attempt *a)
 {
-	struct attempt *a = w->inflight[end->id % INFLIGHT_MAX];
+	int sig = a->end.exit_signal;
 
-	if (a == NULL || a->id != end->id)
-		return;
-	w->inflight[end->id % INFLIGHT_MAX] = NULL;
-	w->sent--;
-	w->alone = false;
-	if (a->lane >= 0)
-		w->lane_taken[a->lane] = false;
-	a->end = *end;
-	if (end->fate == GUARDIAN_NOT_STARTED) {
-		give_back(a);
-		return;
-	}
+	return a->end.fate == GUARDIAN_EXITED && !a->stopped && !a->end.timed_out &&
+	    !a->end.fenced && (sig == SIGTERM || sig == SIGINT || sig == SIGHUP) &&
+	    (a->w->stop_level == 0 || now_ms() - a->w->stop_boot_ms < SUSPECT_MS);
+}
+
+/* What an end means, and what is to be done about it. */
+static void judge_end(struct attempt *a)
+{
+	const struct guardian_end *end = &a->end;
+	struct work *w = a->w;
+
+	if (is_suspect(a) && w->stop_level > 0)
+		a->stopped = true;
 	wrap_classify(a);
 	a->after = a->shard.version;
 	if (a->rec.cause == CAUSE_DONE) {
@@ -411,6 +411,30 @@ static void take_end(struct work *w, const struct guardian_end *end)
 		wrap_run(a);
 		settle(a);
 	}
+}
+
+static void take_end(struct work *w, const struct guardian_end *end)
+{
+	struct attempt *a = w->inflight[end->id % INFLIGHT_MAX];
+
+	if (a == NULL || a->id != end->id)
+		return;
+	w->inflight[end->id % INFLIGHT_MAX] = NULL;
+	w->sent--;
+	w->alone = false;
+	if (a->lane >= 0)
+		w->lane_taken[a->lane] = false;
+	a->end = *end;
+	if (end->fate == GUARDIAN_NOT_STARTED) {
+		give_back(a);
+		return;
+	}
+	if (is_suspect(a) && w->stop_level == 0) {
+		a->suspect_until_ms = now_ms() + SUSPECT_MS;
+		attempt_push(&w->suspects, a);
+		return;
+	}
+	judge_end(a);
 }
 
 void loop_receive(struct work *w)
@@ -433,6 +457,21 @@ void loop_receive(struct work *w)
 		for (i = 0; i < n; i++)
 			take_end(w, &ends[i]);
 	} while (n == 64);
+}
+
+/* Those whose time is over, or all of them once it is clear. */
+static void judge_suspects(struct work *w)
+{
+	struct attempt_list left = w->suspects;
+	struct attempt *a;
+
+	memset(&w->suspects, 0, sizeof(w->suspects));
+	while ((a = attempt_pop(&left)) != NULL) {
+		if (w->stop_level == 0 && now_ms() < a->suspect_until_ms)
+			attempt_push(&w->suspects, a);
+		else
+			judge_end(a);
+	}
 }
 
 /* ---- starts ---- */
@@ -518,22 +557,29 @@ static void mark_stopped(struct work *w)
 		a->stopped = a->stopped || w->inflight[a->id % INFLIGHT_MAX] == a;
 }
 
+static int64_t stop_deadline_ms(const struct work *w)
+{
+	int64_t reserve = w->pipeline->drain_reserve_ms;
+
+	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, reserve > 0 ? reserve : RESERVE_MS);
+}
+
 static void drain_step(struct work *w)
 {
-	int64_t since = now_ms() - w->stop_boot_ms;
+	const struct contract_stop stop = {w->stop_reason, stop_deadline_ms(w), w->stop_now};
 	struct attempt *a;
 	struct error e;
 
 	while ((a = attempt_pop(&w->ready)) != NULL)
 		give_back(a);
-	if (!w->kill_sent && (w->stop_level == 2 || since >= w->grace_ms)) {
+	if (w->kill_sent)
+		return;
+	if (w->stop_level == 2 || now_ms() >= stop.deadline_boot_ms) {
 		w->kill_sent = true;
 		mark_stopped(w);
 		(void)!guardian_kill_all(w->body->guardian, SIGKILL, &e);
-	} else if (!w->term_sent && !w->kill_sent && since >= term_after_ms(w)) {
-		w->term_sent = true;
-		mark_stopped(w);
-		(void)!guardian_kill_all(w->body->guardian, SIGTERM, &e);
+	} else {
+		contract_drain(w, &stop);
 	}
 }
 
@@ -542,6 +588,7 @@ static void begin_drain(struct work *w, int sig)
 	w->stop_level = 1;
 	w->stop_boot_ms = now_ms();
 	w->finishing = false;
+	w->stop_reason = EBB_STOP_DRAIN;
 	w->result->drained = true;
 	w->result->interrupted = sig == SIGINT;
 	drop_waiting(w);
@@ -878,6 +925,7 @@ void loop_step(struct work *w)
 	check_health(w);
 	for (i = 0; i < w->n_stages; i++)
 		check_plan(&w->stage[i]);
+	judge_suspects(w);
 	if (w->stop_level > 0) {
 		drain_step(w);
 	} else {
@@ -895,6 +943,8 @@ void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
 
+	if (w->sent > 0)
+		contract_poll(w);
 	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
 		w->last_look_ms = now;
 		/* While others may hold shards, theirs come free when they die. */

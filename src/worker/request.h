@@ -11,7 +11,7 @@
 
 enum { WIRE_BODY_MAX = 4 << 20 };
 
-enum wire_kind { WIRE_SPAWN = 1, WIRE_KILL, WIRE_KILL_ALL };
+enum wire_kind { WIRE_SPAWN = 1, WIRE_KILL, WIRE_STOP, WIRE_KILL_ALL };
 enum wire_flag { WIRE_STDIN = 1, WIRE_STDOUT_PATH = 2 };
 
 /* The body of WIRE_SPAWN: NUL-ended strings, path, stdout_path if that flag is
@@ -25,10 +25,12 @@ struct wire_head {
 	uint32_t envc;
 	int32_t sig;
 	int32_t lane;  /* -1: any */
+	int32_t to;    /* WIRE_STOP: enum spec_stop_to */
 	uint64_t id;
 	int64_t row;
 	int64_t epoch;
 	int64_t timeout_ms;
+	int64_t offset;
 };
 
 /* One request on the guardian's side, from the inbox until its end is sent. */

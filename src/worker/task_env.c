@@ -6,10 +6,17 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/sys.h"
+#include "worker/control.h"
 #include "worker/procs.h"
 #include "worker/request.h"
 
-enum { OWN_WORKER, OWN_ROW, OWN_EPOCH, OWN_SLOT, OWN_OUTER, OWN_COUNT };
+enum {
+	OWN_WORKER, OWN_ROW, OWN_EPOCH, OWN_SLOT, OWN_OFFSET, OWN_DEADLINE,
+	OWN_CONTROL, OWN_NOTICE, OWN_SCRATCH, /* paths */
+	OWN_OUTER, OWN_COUNT,
+	OWN_PATHS = OWN_CONTROL,
+};
 
 struct name {
 	char *text; /* "NAME=..." */
@@ -26,7 +33,8 @@ struct task_env {
 	char **envp;
 	size_t cap_envp;
 	struct buf outer; /* the variable for an ebb in an ebb; empty when there is none */
-	char own[OWN_OUTER][80];
+	char own[OWN_PATHS][80];
+	struct buf path[OWN_OUTER - OWN_PATHS];
 };
 
 static const char *const tag_names[OWN_COUNT] = {
@@ -34,6 +42,11 @@ static const char *const tag_names[OWN_COUNT] = {
 	[OWN_ROW] = TASK_ENV_ROW,
 	[OWN_EPOCH] = TASK_ENV_EPOCH,
 	[OWN_SLOT] = TASK_ENV_SLOT,
+	[OWN_OFFSET] = "EBB_OFFSET",
+	[OWN_DEADLINE] = "EBB_DEADLINE",
+	[OWN_CONTROL] = "EBB_CONTROL",
+	[OWN_NOTICE] = "EBB_NOTICE_FILE",
+	[OWN_SCRATCH] = "EBB_SCRATCH",
 	[OWN_OUTER] = TASK_ENV_OUTER,
 };
 
@@ -102,12 +115,16 @@ struct task_env *task_env_create(const char *token)
 
 void task_env_destroy(struct task_env *t)
 {
+	size_t i;
+
 	if (t == NULL)
 		return;
 	free(t->base);
 	free(t->added);
 	free(t->argv);
 	free(t->envp);
+	for (i = 0; i < OWN_OUTER - OWN_PATHS; i++)
+		buf_free(&t->path[i]);
 	buf_free(&t->outer);
 	free(t);
 }
@@ -145,8 +162,10 @@ static bool build_envp(struct task_env *t, const struct request *r, char *p)
 	    mem_grow(&added, &t->cap_added, r->head.envc + 1, sizeof(*t->added), NULL) != ST_OK)
 		return false;
 	t->added = added;
-	for (i = 0; i < OWN_OUTER; i++)
+	for (i = 0; i < OWN_PATHS; i++)
 		t->envp[n++] = t->own[i];
+	for (i = 0; i < OWN_OUTER - OWN_PATHS; i++)
+		t->envp[n++] = t->path[i].data;
 	if (t->outer.len > 0)
 		t->envp[n++] = t->outer.data;
 	for (i = 0; i < r->head.envc; i++, p += strlen(p) + 1) {
@@ -164,7 +183,43 @@ static bool build_envp(struct task_env *t, const struct request *r, char *p)
 	return true;
 }
 
-bool task_env_build(struct task_env *t, const struct request *r, int lane)
+static bool set_path(struct task_env *t, int own, const char *path)
+{
+	struct buf *b = &t->path[own - OWN_PATHS];
+
+	buf_clear(b);
+	buf_printf(b, "%s=%s", tag_names[own], path);
+	return !b->failed;
+}
+
+static bool set_paths(struct task_env *t, int lane, const struct control *control,
+    const char *scratch_dir)
+{
+	struct buf scratch = {0};
+	bool ok;
+
+	if (scratch_dir != NULL)
+		buf_printf(&scratch, "%s/%d", scratch_dir, lane);
+	ok = !scratch.failed &&
+	    set_path(t, OWN_CONTROL, control == NULL ? "" : control_page_path(control, lane)) &&
+	    set_path(t, OWN_NOTICE, control == NULL ? "" : control_notice_path(control, lane)) &&
+	    set_path(t, OWN_SCRATCH, scratch.data == NULL ? "" : scratch.data);
+	buf_free(&scratch);
+	return ok;
+}
+
+/* Unix seconds at which the time-out ends it. */
+static void set_deadline(struct task_env *t, int64_t timeout_ms)
+{
+	if (timeout_ms > 0)
+		(void)snprintf(t->own[OWN_DEADLINE], sizeof(t->own[0]), "EBB_DEADLINE=%lld",
+		    (long long)((sys_wall_ns() / 1000000 + timeout_ms) / 1000));
+	else
+		(void)snprintf(t->own[OWN_DEADLINE], sizeof(t->own[0]), "EBB_DEADLINE=");
+}
+
+bool task_env_build(struct task_env *t, const struct request *r, int lane,
+    const struct control *control, const char *scratch_dir)
 {
 	char *p = request_args(r);
 	size_t i;
@@ -179,7 +234,10 @@ bool task_env_build(struct task_env *t, const struct request *r, int lane)
 	(void)snprintf(t->own[OWN_EPOCH], sizeof(t->own[0]), TASK_ENV_EPOCH "=%lld",
 	    (long long)r->head.epoch);
 	(void)snprintf(t->own[OWN_SLOT], sizeof(t->own[0]), TASK_ENV_SLOT "=%d", lane);
-	return build_envp(t, r, p);
+	(void)snprintf(t->own[OWN_OFFSET], sizeof(t->own[0]), "EBB_OFFSET=%lld",
+	    (long long)r->head.offset);
+	set_deadline(t, r->head.timeout_ms);
+	return set_paths(t, lane, control, scratch_dir) && build_envp(t, r, p);
 }
 
 char **task_env_argv(struct task_env *t)

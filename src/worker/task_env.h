@@ -7,6 +7,7 @@
 #include "base/status.h"
 
 struct buf;
+struct control;
 struct request;
 struct task_env; /* this process's environment, and arrays that are used again */
 
@@ -16,8 +17,9 @@ struct task_env *task_env_create(const char *token) MUST_USE;
 void task_env_destroy(struct task_env *t);
 
 /* The vectors point into the request and into t; valid until the next call.
- * False when there is no memory. */
-bool task_env_build(struct task_env *t, const struct request *r, int lane) MUST_USE;
+ * `control` and `scratch_dir` may be NULL. False when there is no memory. */
+bool task_env_build(struct task_env *t, const struct request *r, int lane,
+    const struct control *control, const char *scratch_dir) MUST_USE;
 
 /* If this process is itself a task of an ebb: appends "EBB_WORKER_OUTER=...", to
  * be handed down, so that the other ebb's guardian knows our children when they

@@ -10,11 +10,13 @@
 #include "model/template.h"
 #include "store/store.h"
 #include "worker/committer.h"
+#include "worker/control.h"
 #include "worker/guardian.h"
 #include "worker/name.h"
 #include "worker/worker.h"
 
 struct work;
+struct contract;
 struct stage;
 struct pump;
 struct publisher;
@@ -27,6 +29,7 @@ struct worker_body {
 	char *dir;                /* workers/<token> */
 	struct slots *slots;
 	struct guardian *guardian;
+	struct control *control;
 };
 
 /* One try of a shard, from claim to its last word. Lives on the loop's thread
@@ -46,7 +49,14 @@ struct attempt {
 	struct pump *pump;
 	struct guardian_end end;
 	struct ledger_attempt rec;
-	bool stopped;             /* ebb asked it to stop */
+	int run_lane;             /* where it runs, once contract.c has found out */
+	int64_t begun_boot_ns;    /* with run_lane */
+	int64_t progress_done;    /* as the task says */
+	int64_t progress_total;   /* 0: it does not say */
+	enum ebb_stop_plan plan;  /* the last that it was told */
+	int64_t suspect_until_ms; /* until then somebody may tell ebb the same */
+	bool saved;               /* a checkpoint became durable in this attempt */
+	bool stopped;             /* ebb sent it the stop signal, or KILL */
 	bool no_retry;
 	bool recovered;           /* accepted by an earlier worker: only publish it */
 	bool input_changed;
@@ -119,6 +129,7 @@ struct work {
 	struct store *store;
 	struct committer *committer;
 	struct publisher *publisher;
+	struct contract *contract;
 	FILE *joblog;
 
 	uv_loop_t loop;
@@ -143,8 +154,10 @@ struct work {
 	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
 	int64_t stop_boot_ms;     /* when the drain began */
 	int64_t grace_ms;         /* what runs may go on for so long after that */
-	bool term_sent;
+	bool stop_now;            /* nobody may finish */
+	enum ebb_stop_reason stop_reason;
 	bool kill_sent;
+	struct attempt_list suspects; /* ended by a signal that was not ours */
 	int64_t started_boot_ms;
 	int64_t now_failed;       /* seen by this worker */
 	int64_t now_done;

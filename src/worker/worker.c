@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "worker/care.h"
+#include "worker/contract.h"
 #include "worker/loop.h"
 #include "worker/procs.h"
 #include "worker/sweep.h"
@@ -312,6 +313,7 @@ static void release(struct work *w)
 			launch_release(&w->stage[i].launch);
 	}
 	store_close(w->store);
+	contract_close(w);
 	free(w->stage);
 }
 
@@ -341,7 +343,9 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 	st = prepare_work(w, take_ledger, e);
 	if (st == ST_OK) {
 		open_loop(w);
-		st = start_threads(w, take_ledger, e);
+		st = contract_open(w, e);
+		if (st == ST_OK)
+			st = start_threads(w, take_ledger, e);
 		if (st == ST_OK) {
 			for (i = 0; i < w->n_stages; i++)
 				loop_recover(&w->stage[i]);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/contract.h"
 #include "worker/input.h"
 #include "worker/work.h"
 
@@ -150,7 +151,7 @@ void wrap_classify(struct attempt *a)
 	} else if (end->timed_out) {
 		r->cause = CAUSE_TIMED_OUT;
 	} else if (a->stopped) {
-		r->cause = CAUSE_INTERRUPTED;
+		r->cause = contract_cause(a);
 	} else if (end->exit_code == 0) {
 		r->cause = CAUSE_DONE;
 	} else if (end->exit_code == 126 || end->exit_code == 127) {
@@ -159,13 +160,13 @@ void wrap_classify(struct attempt *a)
 	} else if (end->exit_signal == SIGKILL && killed_for_memory(a->w)) {
 		r->cause = CAUSE_OUT_OF_MEMORY;
 	} else {
-		r->cause = CAUSE_FAILED;
+		r->cause = contract_cause(a);
 	}
 }
 
 bool wrap_needed(const struct attempt *a)
 {
-	return a->pump != NULL || a->g->spec->shard == SPEC_ALL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
+	return a->pump != NULL || a->end.trash != 0 || a->g->spec->shard == SPEC_ALL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
 	    a->shard.final != NULL || a->rec.cause == CAUSE_FAILED;
 }
 
@@ -352,6 +353,20 @@ static void fail_infrastructure(struct attempt *a, const struct error *e)
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
 }
 
+/* What it left in its scratch folder. */
+static void remove_trash(const struct attempt *a)
+{
+	struct buf path = {0};
+	struct error e;
+
+	if (a->end.trash == 0)
+		return;
+	buf_printf(&path, "%s/scratch/trash.%u", a->w->body->dir, a->end.trash);
+	if (buf_check(&path, &e) != ST_OK || file_remove_tree(path.data, &e) != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
+	buf_free(&path);
+}
+
 void wrap_run(struct attempt *a)
 {
 	struct error e;
@@ -359,6 +374,7 @@ void wrap_run(struct attempt *a)
 	enum status st = pump_finish(a->pump, &e);
 
 	a->pump = NULL;
+	remove_trash(a);
 	if (a->end.err_bytes > 0)
 		keep_stderr(a);
 	if (a->rec.cause == CAUSE_DONE && st != ST_OK) {

@@ -190,8 +190,8 @@ def test_a_stop_file(tmp, tmp_path):
 def test_the_stop_signal_goes_to_the_program(tmp):
     running = start(tmp, "--", "sh", "-c", "echo ready; sleep 100; echo went on; exit 3")
     assert wait_line(running) == "ready"
-    wait_until(lambda: b"sleep" in b"".join(proc_text(p, "cmdline") for p in children_deep(running.pid)),
-               10, "the sleep")
+    wait_until(lambda: any(proc_text(p, "cmdline").startswith(b"sleep")
+                           for p in children_deep(running.pid)), 10, "the sleep")
     running.send_signal(signal.SIGTERM)
     assert finish(running, 3)[0] == "went on\n"
 
@@ -208,7 +208,8 @@ def children_deep(pid):
 def test_stop_to(tmp, to, code):
     running = start(tmp, "--stop-to", to, "--", "sh", "-c", "sleep 100 & echo ready; wait $!; exit 3")
     assert wait_line(running) == "ready"
-    wait_until(lambda: any(b"sleep" in proc_text(p, "cmdline") for p in children_deep(running.pid)), 10, "sleep")
+    wait_until(lambda: any(proc_text(p, "cmdline").startswith(b"sleep")
+                           for p in children_deep(running.pid)), 10, "sleep")
     running.send_signal(signal.SIGTERM)
     finish(running, code)
 

@@ -1,0 +1,201 @@
+#include "worker/contract.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "model/drain.h"
+
+enum { EXIT_AGAIN = 85 };
+
+/* What is known of a lane. */
+struct lane_view {
+	int64_t row;             /* of the attempt that was last seen in it */
+	int64_t epoch;
+	struct attempt *attempt; /* NULL: none that still runs */
+};
+
+struct contract {
+	uv_poll_t poll;
+	struct lane_view lane[]; /* as many as the worker has slots */
+};
+
+static void on_page(uv_poll_t *h, int status, int events)
+{
+	struct work *w = h->data;
+	bool written[SLOTS_MAX] = {false};
+
+	(void)status;
+	(void)events;
+	control_take_written(w->body->control, written);
+	contract_poll(w);
+}
+
+enum status contract_open(struct work *w, struct error *e)
+{
+	int fd = control_fd(w->body->control);
+
+	w->contract = mem_zero(sizeof(*w->contract) +
+	    (size_t)w->opt->slots * sizeof(w->contract->lane[0]));
+	if (w->contract == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	if (fd == -1)
+		return ST_OK; /* the tick looks often enough */
+	(void)uv_poll_init(&w->loop, &w->contract->poll, fd);
+	w->contract->poll.data = w;
+	(void)uv_poll_start(&w->contract->poll, UV_READABLE, on_page);
+	return ST_OK;
+}
+
+void contract_close(struct work *w)
+{
+	free(w->contract);
+	w->contract = NULL;
+}
+
+static struct attempt *find_attempt(const struct work *w, int64_t row, int64_t epoch)
+{
+	struct attempt *a;
+
+	for (a = w->all; a != NULL; a = a->all_next) {
+		if (a->shard.row == row && a->shard.s.epoch == epoch &&
+		    w->inflight[a->id % INFLIGHT_MAX] == a)
+			return a;
+	}
+	return NULL;
+}
+
+/* The attempt that runs in a lane now, by the slot table; NULL: none. */
+static struct attempt *look_at_lane(struct work *w, int lane)
+{
+	struct lane_view *v = &w->contract->lane[lane];
+	struct slot *slot = slots_at(w->body->slots, lane);
+	struct control_begin begin;
+	struct attempt *a;
+
+	if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != SLOT_STARTED)
+		return NULL;
+	begin.epoch = __atomic_load_n(&slot->epoch, __ATOMIC_ACQUIRE);
+	begin.begun_boot_ns = __atomic_load_n(&slot->started_boot_ns, __ATOMIC_ACQUIRE);
+	if (v->row == __atomic_load_n(&slot->row, __ATOMIC_ACQUIRE) && v->epoch == begin.epoch)
+		return v->attempt;
+	v->row = __atomic_load_n(&slot->row, __ATOMIC_ACQUIRE);
+	v->epoch = begin.epoch;
+	v->attempt = a = find_attempt(w, v->row, v->epoch);
+	if (a == NULL)
+		return NULL;
+	a->run_lane = lane;
+	a->begun_boot_ns = begin.begun_boot_ns;
+	begin.offset = 0;
+	begin.deadline_boot_ns = 0;
+	control_adopt(w->body->control, lane, &begin);
+	return a;
+}
+
+static void read_page(struct work *w, struct attempt *a)
+{
+	struct control_view view;
+	struct error e;
+
+	if (control_read(w->body->control, a->run_lane, &view, &e) != ST_OK)
+		return;
+	a->progress_done = view.done;
+	a->progress_total = view.total;
+	if (!view.pending)
+		return;
+	if (control_answer(w->body->control, a->run_lane, &view,
+	    view.sensible ? EBB_ANSWER_FAILED : EBB_ANSWER_REFUSED, &e) != ST_OK)
+		log_line(LOG_DEBUG, "%s", e.text);
+}
+
+void contract_poll(struct work *w)
+{
+	int i;
+
+	for (i = 0; i < w->opt->slots; i++) {
+		struct attempt *a = look_at_lane(w, i);
+
+		if (a != NULL)
+			read_page(w, a);
+	}
+}
+
+/* ---- drain ---- */
+
+static void tell(struct work *w, struct attempt *a, const struct contract_stop *stop,
+    enum ebb_stop_plan plan)
+{
+	const struct spec *s = a->g->spec;
+	struct error e;
+
+	if (control_stop(w->body->control, a->run_lane, stop->reason, plan,
+	    stop->deadline_boot_ms * 1000000, &e) != ST_OK)
+		log_line(LOG_DEBUG, "%s", e.text);
+	a->plan = plan;
+	if (plan == EBB_PLAN_FINISH || a->stopped)
+		return;
+	a->stopped = true;
+	/* A guardian that is gone shows when its ends are read. */
+	(void)!guardian_stop_task(w->body->guardian, a->id,
+	    s->stop_signal == 0 ? SIGTERM : s->stop_signal, s->stop_to, &e);
+}
+
+static enum ebb_stop_plan plan_for(const struct attempt *a, int64_t left_ms)
+{
+	const struct drain_attempt d = {
+		.elapsed_ms = (sys_boot_ns() - a->begun_boot_ns) / 1000000,
+		.done = a->progress_done,
+		.total = a->progress_total,
+		.typical_ms = a->g->avg_run_us / 1000,
+	};
+
+	return drain_plan(&d, left_ms);
+}
+
+void contract_drain(struct work *w, const struct contract_stop *stop)
+{
+	int64_t left_ms = stop->deadline_boot_ms - sys_boot_ns() / 1000000;
+	int i;
+
+	contract_poll(w);
+	for (i = 0; i < w->opt->slots; i++) {
+		struct attempt *a = look_at_lane(w, i);
+		enum ebb_stop_plan plan;
+
+		if (a == NULL || a->stopped)
+			continue;
+		plan = plan_for(a, left_ms);
+		if (plan == EBB_PLAN_FINISH && stop->now)
+			plan = EBB_PLAN_CHECKPOINT;
+		if (plan != a->plan)
+			tell(w, a, stop, plan);
+	}
+}
+
+/* ---- what an end means ---- */
+
+static enum cause after_stop(const struct attempt *a)
+{
+	const struct spec *s = a->g->spec;
+	size_t i;
+
+	for (i = 0; i < s->n_after_stop; i++) {
+		if (a->end.exit_code == s->after_stop[i].exit_code)
+			return s->after_stop[i].cause;
+	}
+	if (a->end.exit_code == 0 && a->end.task_done)
+		return CAUSE_DONE;
+	return CAUSE_INTERRUPTED;
+}
+
+enum cause contract_cause(const struct attempt *a)
+{
+	int again = a->g->spec->checkpoint_exit == 0 ? EXIT_AGAIN : a->g->spec->checkpoint_exit;
+
+	if (a->end.exit_code == again && a->saved)
+		return CAUSE_CHECKPOINTED;
+	if (a->stopped)
+		return after_stop(a);
+	return a->end.exit_code == 0 ? CAUSE_DONE : CAUSE_FAILED;
+}
