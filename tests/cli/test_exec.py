@@ -299,7 +299,8 @@ def test_wait_all(tmp, tmp_path):
     finish(running, 4)
     assert is_gone(pid)
     running = start(tmp, "--wait-all", "--grace", "0s", "--", "bash", "-c",
-                    "(trap '' TERM; echo ready; sleep 300; sleep 300) & exit 4")
+                    "(trap '' TERM; while kill -0 $$ 2>/dev/null; do sleep 0.01; done; echo ready;"
+                    " sleep 300; sleep 300) & exit 4")
     assert wait_line(running) == "ready"
     running.send_signal(signal.SIGTERM)
     finish(running, 4)
