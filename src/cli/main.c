@@ -10,7 +10,7 @@
 
 const struct verb *const verbs[] = {
 	&verb_map, &verb_status, &verb_shards, &verb_logs, &verb_retry, &verb_gc, &verb_doctor,
-	&verb_help, NULL,
+	&verb_validate, &verb_help, NULL,
 };
 
 const struct verb *verb_find(const char *name)

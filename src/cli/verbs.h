@@ -11,6 +11,7 @@ extern const struct verb verb_logs;
 extern const struct verb verb_retry;
 extern const struct verb verb_gc;
 extern const struct verb verb_doctor;
+extern const struct verb verb_validate;
 extern const struct verb verb_help;
 
 /* NULL when there is no such verb. */

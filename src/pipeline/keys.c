@@ -42,7 +42,7 @@ const struct key keys_file[] = {
 };
 
 const struct key keys_param[] = {
-	{.name = "default", .kind = KEY_TEXT, .required = true, .example = "\"2026-07-01\"",
+	{.name = "default", .kind = KEY_ANY_TEXT, .required = true, .example = "\"2026-07-01\"",
 	    .help = "the value when --set gives none; taken as it is"},
 	{0},
 };
@@ -175,6 +175,7 @@ const char *key_expected(enum key_kind kind)
 {
 	static const char *const texts[KEY_KINDS] = {
 		[KEY_TEXT] = "a text",
+		[KEY_ANY_TEXT] = "a text",
 		[KEY_NAME] = "a name of at most 48 letters, digits, _ . and -",
 		[KEY_COUNT] = "a whole number",
 		[KEY_COUNT64] = "a whole number",

@@ -163,7 +163,7 @@ static enum status split_text(const struct params *p, const char *text, bool kee
 	enum status st = ST_OK;
 
 	buf_str(&s->text, "");
-	while (*text != '\0' && st == ST_OK) {
+	while (st == ST_OK && *text != '\0') {
 		size_t len = strcspn(text, "$");
 
 		if (len > 0) {

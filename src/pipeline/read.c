@@ -37,7 +37,7 @@ static bool param_default(struct reader *r, const struct key *keys, const struct
 				reader_unknown_key(r, keys, value);
 		}
 		value = yaml_get(n, keys->name);
-	} else if (n->kind == YAML_TEXT && n->plain && strcmp(n->text, "required") == 0) {
+	} else if (n->kind == YAML_TEXT && strcmp(n->text, "required") == 0) {
 		return true;
 	}
 	if (value == NULL || value->kind != YAML_TEXT) {
@@ -272,9 +272,10 @@ static void read_tree(struct reader *r, const struct yaml_node *root,
 		read_stages(r, root);
 	if (!r->problems->no_memory)
 		order_stages(r);
+	if (r->problems->no_memory || r->problems->n > 0)
+		return;
 	default_outputs(r->out);
-	if (r->problems->n == 0)
-		give_params(r);
+	give_params(r);
 }
 
 static void reader_release(struct reader *r)

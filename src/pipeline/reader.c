@@ -151,6 +151,7 @@ static void take_nothing(struct reader *r, const struct key *k, const struct yam
 
 static const reader_take_fn takes[KEY_KINDS] = {
 	[KEY_TEXT] = take_text,
+	[KEY_ANY_TEXT] = take_nothing,
 	[KEY_NAME] = take_name,
 	[KEY_COUNT] = take_count,
 	[KEY_COUNT64] = take_count64,

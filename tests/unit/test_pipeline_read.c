@@ -288,6 +288,56 @@ static void order_of_keys(void **state)
 	buf_free(&other);
 }
 
+/* How texts are written in YAML, above all where the parser has been wrong. */
+static void texts(void **state)
+{
+	static const struct {
+		const char *written;
+		const char *text;
+	} rows[] = {
+		{"it's", "it's"},
+		{"''", ""},
+		{"\"\"", ""},
+		{"'it''s'", "it's"},
+		{"'x''''y'", "x''y"},
+		{"''''''", "''"},
+		{"'a''''''''''''''''''''''''''b'", "a'''''''''''''b"},
+		{"'one\n        two  \n\n\n        three '", "one two\n\nthree "},
+		{"'\n\n        x\n\n        '", "\nx\n"},
+		{"'a\r\n        b'", "a b"},
+		{"'a \t b'", "a \t b"},
+		{"\"a\\n\\t\\x41\\u00e9\\\\\"", "a\n\tA\xc3\xa9\\"},
+		{"\"\\\"\\\"\\\"\\\"\"", "\"\"\"\""},
+		{"one\n        two", "one two"},
+		{"|\n        a\n          b\n\n        c\n", "a\n  b\n\nc\n"},
+		{"|-\n        a\n", "a"},
+		{"|+\n        a\n", "a\n\n"},
+		{"|2\n          a\n", "  a\n"},
+		{"|\n", ""},
+		{"~", "~"},
+		{"true", "true"},
+		{"0x10", "0x10"},
+	};
+	struct buf file = {0};
+	struct buf want = {0};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		buf_clear(&file);
+		buf_printf(&file, "%s    env:\n      V: %s\n", STAGE, rows[i].written);
+		buf_clear(&want);
+		buf_printf(&want, "V=%s", rows[i].text);
+		good(&r, file.data);
+		assert_int_equal(r.p.stage[0].n_env, 1);
+		assert_string_equal(r.p.stage[0].env[0], want.data);
+		release(&r);
+	}
+	buf_free(&file);
+	buf_free(&want);
+}
+
 /* ---- parameters ---- */
 
 /* What bash prints for it. */
@@ -423,6 +473,7 @@ int main(void)
 		cmocka_unit_test(commands),
 		cmocka_unit_test(order_of_stages),
 		cmocka_unit_test(order_of_keys),
+		cmocka_unit_test(texts),
 		cmocka_unit_test(values_in_shell_texts),
 		cmocka_unit_test(values_in_other_texts),
 		cmocka_unit_test(just_within_limits),

@@ -1,0 +1,90 @@
+#include "cli/pipeline_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "pipeline/yaml.h"
+
+void pipeline_file_free(struct pipeline_file *f)
+{
+	pipeline_free(&f->pipeline);
+	pipeline_spots_free(&f->spots);
+	pipeline_problems_free(&f->problems);
+}
+
+/* "NAME=VALUE" texts; `names` holds the copies of the names. */
+static enum status split_given(const struct option_texts *set, struct pipeline_given *given,
+    char **names, struct error *e)
+{
+	size_t i;
+
+	for (i = 0; i < set->n; i++) {
+		const char *eq = strchr(set->list[i], '=');
+
+		if (eq == NULL)
+			return error_set(e, ST_CONFIG, "--set %.60s: expected NAME=VALUE, such as --set "
+			    "date=2026-07-01", set->list[i]);
+		names[i] = mem_dup(set->list[i], (size_t)(eq - set->list[i]));
+		if (names[i] == NULL)
+			return error_set(e, ST_NO_MEMORY, "out of memory");
+		given[i].name = names[i];
+		given[i].value = eq + 1;
+	}
+	return ST_OK;
+}
+
+static enum status read_text(const char *path, struct buf *text, struct error *e)
+{
+	struct stat sb;
+
+	if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode))
+		return error_set(e, ST_CONFIG, "%s is a folder; expected a pipeline file", path);
+	buf_str(text, "");
+	return file_read(path, YAML_SIZE_MAX, text, e);
+}
+
+enum status pipeline_file_read(const char *path, const struct option_texts *set,
+    struct pipeline_file *out, struct error *e)
+{
+	struct pipeline_given *given = mem_zero((set->n + 1) * sizeof(*given));
+	char **names = mem_zero((set->n + 1) * sizeof(*names));
+	struct buf text = {0};
+	enum status st = ST_OK;
+	size_t i;
+
+	memset(out, 0, sizeof(*out));
+	if (given == NULL || names == NULL)
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	if (st == ST_OK)
+		st = split_given(set, given, names, e);
+	if (st == ST_OK)
+		st = read_text(path, &text, e);
+	if (st == ST_OK) {
+		const struct pipeline_text t = {.data = text.data, .len = text.len, .file_name = path};
+
+		st = pipeline_read(&t, given, set->n, &out->pipeline, &out->spots, &out->problems, e);
+	}
+	for (i = 0; names != NULL && i < set->n; i++)
+		free(names[i]);
+	free(names);
+	free(given);
+	buf_free(&text);
+	return st;
+}
+
+enum status pipeline_file_enter(const char *path, struct error *e)
+{
+	struct buf dir = {0};
+	enum status st;
+
+	file_dirname(path, &dir);
+	st = buf_check(&dir, e);
+	if (st == ST_OK && chdir(dir.data) == -1)
+		st = error_os(e, errno, "cannot enter the folder %s", dir.data);
+	buf_free(&dir);
+	return st;
+}

@@ -1,0 +1,26 @@
+/* A pipeline file of the command line: read, with --set, from its own folder. */
+#ifndef EBB_CLI_PIPELINE_FILE_H
+#define EBB_CLI_PIPELINE_FILE_H
+
+#include "cli/options.h"
+#include "pipeline/read.h"
+
+struct pipeline_file {
+	struct pipeline pipeline;
+	struct pipeline_spots spots;
+	struct pipeline_problems problems;
+};
+
+void pipeline_file_free(struct pipeline_file *f); /* what it owns */
+
+/* Reads the file at `path`; `set` has NAME=VALUE texts. Statuses as of
+ * pipeline_read, or why the file cannot be read. *out is to be freed in any
+ * case. */
+enum status pipeline_file_read(const char *path, const struct option_texts *set,
+    struct pipeline_file *out, struct error *e) MUST_USE;
+
+/* Makes the file's folder the current one: relative names in it are meant from
+ * there. */
+enum status pipeline_file_enter(const char *path, struct error *e) MUST_USE;
+
+#endif
