@@ -251,35 +251,43 @@ static int tell(const struct validation *v, bool json)
 	return code;
 }
 
-static int validate_main(int argc, char **argv)
+static int validate_file(const char *path, const struct validate_values *values)
 {
-	struct validate_values values = {0};
 	struct validation *v = mem_zero(sizeof(*v));
-	const char *words[COMMON_WORDS_MAX + 1];
 	struct error e;
 	enum status st;
 	int code;
 
 	if (v == NULL)
 		return common_fail(error_set(&e, ST_NO_MEMORY, "out of memory"), &e);
-	if (!common_parse(&verb_validate, argc, argv, &values, words, &code)) {
-		free(v);
-		return code;
-	}
-	v->path = words[0];
-	if (v->path == NULL)
-		st = error_set(&e, ST_CONFIG, "no file; usage: %s", verb_validate.usage);
-	else
-		st = pipeline_file_read(v->path, &values.set, &v->file, &e);
+	v->path = path;
+	st = pipeline_file_read(path, &values->set, &v->file, &e);
 	if (st == ST_OK)
-		st = look(v, values.state, &e);
+		st = look(v, values->state, &e);
 	if (st == ST_OK || v->file.problems.n > 0)
-		code = tell(v, values.json);
+		code = tell(v, values->json);
 	else
 		code = common_fail(st, &e);
 	precheck_free(&v->pre);
 	pipeline_file_free(&v->file);
 	free(v);
+	return code;
+}
+
+static int validate_main(int argc, char **argv)
+{
+	struct validate_values values = {0};
+	const char *words[COMMON_WORDS_MAX + 1];
+	struct error e;
+	int code;
+
+	if (common_parse(&verb_validate, argc, argv, &values, words, &code)) {
+		if (words[0] == NULL)
+			code = common_fail(error_set(&e, ST_CONFIG, "no file; usage: %s",
+			    verb_validate.usage), &e);
+		else
+			code = validate_file(words[0], &values);
+	}
 	free(values.set.list);
 	return code;
 }

@@ -53,14 +53,16 @@ enum status pipeline_file_read(const char *path, const struct option_texts *set,
 	struct pipeline_given *given = mem_zero((set->n + 1) * sizeof(*given));
 	char **names = mem_zero((set->n + 1) * sizeof(*names));
 	struct buf text = {0};
-	enum status st = ST_OK;
+	enum status st;
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if (given == NULL || names == NULL)
-		st = error_set(e, ST_NO_MEMORY, "out of memory");
-	if (st == ST_OK)
-		st = split_given(set, given, names, e);
+	if (given == NULL || names == NULL) {
+		free(given);
+		free(names);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	st = split_given(set, given, names, e);
 	if (st == ST_OK)
 		st = read_text(path, &text, e);
 	if (st == ST_OK) {
@@ -68,7 +70,7 @@ enum status pipeline_file_read(const char *path, const struct option_texts *set,
 
 		st = pipeline_read(&t, given, set->n, &out->pipeline, &out->spots, &out->problems, e);
 	}
-	for (i = 0; names != NULL && i < set->n; i++)
+	for (i = 0; i < set->n; i++)
 		free(names[i]);
 	free(names);
 	free(given);

@@ -7,10 +7,10 @@
 #include "model/pipeline.h"
 
 #define AT(field) offsetof(struct spec, field)
-#define AT_LIMIT(what) AT(retry.limit) + CAUSE_##what * sizeof(int)
+#define AT_LIMIT(what) (AT(retry.limit) + CAUSE_##what * sizeof(int))
 #define LIMIT(key, what, standard, text, sample)                                          \
-	{.name = key, .kind = KEY_COUNT, .offset = AT_LIMIT(what), .min = 1, .max = 1000000, \
-	    .fallback = standard, .help = text, .example = sample}
+	{.name = (key), .kind = KEY_COUNT, .offset = AT_LIMIT(what), .min = 1,           \
+	    .max = 1000000, .fallback = (standard), .help = (text), .example = (sample)}
 
 enum { SECOND = 1000, HOUR = 3600 * SECOND };
 #define DAY ((int64_t)24 * HOUR)

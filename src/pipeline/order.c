@@ -141,7 +141,7 @@ static void bring_into(struct reader *r, const size_t *order)
 void order_stages(struct reader *r)
 {
 	struct graph *g = mem_zero(sizeof(*g));
-	size_t order[PIPELINE_STAGES_MAX];
+	size_t order[PIPELINE_STAGES_MAX] = {0};
 	bool known = true;
 	size_t i;
 

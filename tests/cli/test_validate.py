@@ -5,7 +5,6 @@ import copy
 import json
 import os
 import re
-import stat
 
 import pytest
 
@@ -156,17 +155,13 @@ def test_what_cannot_run(box, text, error):
     assert len(err) == 1 and err[0].startswith("f.yaml:" + error), err
 
 
-def test_folder_that_may_not_be_read(disk_box, not_root):
-    box = disk_box
+def test_folder_that_may_not_be_read(box, not_root):
     box.write("d/a", "")
     box.write("f.yaml", stage("input: d/*\nrun: cat"))
+    for folder in (box.top, box.root):
+        folder.chmod(0o755)
     box.path("d").chmod(0)
-    for folder in [box.root, *box.root.parents]:
-        if not folder.stat().st_mode & stat.S_IXOTH and os.geteuid() == 0:
-            box.path("d").chmod(0o700)
-            pytest.skip("another user cannot reach the test's folder")
     r = box.begin("validate", "f.yaml", before=not_root).wait(10)
-    box.path("d").chmod(0o700)
     assert r.code == 2 and "cannot read the folder d/: Permission denied" in r.err
 
 
