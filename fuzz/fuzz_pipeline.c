@@ -56,7 +56,7 @@ static void check_stage(const struct pipeline *p, const struct spec *s)
 	MUST(s->allow_failed_ppm >= 0 && s->allow_failed_ppm <= 1000000);
 	MUST(s->retry.backoff_min_ms <= s->retry.backoff_max_ms);
 	for (i = 0; i < s->n_env; i++)
-		MUST(strchr(s->env[i], '=') != NULL && (i == 0 || strcmp(s->env[i - 1], s->env[i]) < 0));
+		MUST(i == 0 || strcmp(s->env[i - 1], s->env[i]) < 0);
 }
 
 static void check_good(const struct pipeline *p)
@@ -88,7 +88,8 @@ static void check_bad(const struct pipeline_problems *problems, const struct pip
 	for (i = 0; i < problems->n; i++) {
 		const struct pipeline_problem *it = &problems->list[i];
 
-		MUST(it->line >= 0 && it->text[0] != '\0' && str_is_utf8(it->text, strlen(it->text)));
+		MUST(it->line >= 0 && it->text[0] != '\0');
+		MUST(str_is_utf8(it->text, strlen(it->text)));
 		MUST(it->line == 0 || it->column > 0);
 		for (k = 0; it->text[k] != '\0'; k++)
 			MUST((unsigned char)it->text[k] >= 0x20 && it->text[k] != 0x7f);

@@ -164,7 +164,8 @@ static void print_json(const struct validation *v, struct buf *out)
 	bool first = true;
 	size_t i;
 
-	buf_printf(out, "{\"ebb_validate\":1,\"valid\":%s,\"file\":", is_valid(v) ? "true" : "false");
+	buf_printf(out, "{\"ebb_validate\":1,\"valid\":%s,\"file\":",
+	    is_valid(v) ? "true" : "false");
 	str_json(out, v->path, strlen(v->path));
 	buf_str(out, ",\"problems\":[");
 	json_problems(&v->file.problems, "error", &first, out);

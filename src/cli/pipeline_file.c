@@ -26,8 +26,8 @@ static enum status split_given(const struct option_texts *set, struct pipeline_g
 		const char *eq = strchr(set->list[i], '=');
 
 		if (eq == NULL)
-			return error_set(e, ST_CONFIG, "--set %.60s: expected NAME=VALUE, such as --set "
-			    "date=2026-07-01", set->list[i]);
+			return error_set(e, ST_CONFIG, "--set %.60s: expected NAME=VALUE, such as "
+			    "--set date=2026-07-01", set->list[i]);
 		names[i] = mem_dup(set->list[i], (size_t)(eq - set->list[i]));
 		if (names[i] == NULL)
 			return error_set(e, ST_NO_MEMORY, "out of memory");
@@ -66,9 +66,11 @@ enum status pipeline_file_read(const char *path, const struct option_texts *set,
 	if (st == ST_OK)
 		st = read_text(path, &text, e);
 	if (st == ST_OK) {
-		const struct pipeline_text t = {.data = text.data, .len = text.len, .file_name = path};
+		const struct pipeline_text t = {.data = text.data, .len = text.len,
+		    .file_name = path};
 
-		st = pipeline_read(&t, given, set->n, &out->pipeline, &out->spots, &out->problems, e);
+		st = pipeline_read(&t, given, set->n, &out->pipeline, &out->spots, &out->problems,
+		    e);
 	}
 	for (i = 0; i < set->n; i++)
 		free(names[i]);

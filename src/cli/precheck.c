@@ -228,8 +228,8 @@ static void check_first_word(struct check *c, const struct pipeline *p)
 	size_t len = strcspn(text, " \t\n;&|<>()");
 	char *word = mem_dup(text, len);
 
-	if (word == NULL || strchr(word, '/') == NULL || strpbrk(word, "$`\\\"'*?[]{}~#=!") != NULL ||
-	    is_made_by_a_stage(p, word)) {
+	if (word == NULL || strchr(word, '/') == NULL || is_made_by_a_stage(p, word) ||
+	    strpbrk(word, "$`\\\"'*?[]{}~#=!") != NULL) {
 		free(word);
 		return;
 	}
@@ -270,14 +270,15 @@ static void check_output(struct check *c)
 	if (number || (c->sum->known && c->sum->shards <= 1))
 		return;
 	if (!item && c->sum->known)
-		CHECK_ERROR(c, output, "\"%.200s\" is one name for %lld shards; put {/} or {#} into it, or "
-		    "let another stage join them", c->s->out, (long long)c->sum->shards);
+		CHECK_ERROR(c, output, "\"%.200s\" is one name for %lld shards; put {/} or {#} "
+		    "into it, or let another stage join them", c->s->out,
+		    (long long)c->sum->shards);
 	else if (!item)
-		CHECK_WARNING(c, output, "\"%.200s\" is one name, and there may be several shards; put {/} "
-		    "or {#} into it", c->s->out);
+		CHECK_WARNING(c, output, "\"%.200s\" is one name, and there may be several shards; "
+		    "put {/} or {#} into it", c->s->out);
 	else if (c->file_in_pieces)
-		CHECK_ERROR(c, output, "\"%.200s\" is the same name for each piece of a file; put {#} into "
-		    "it", c->s->out);
+		CHECK_ERROR(c, output, "\"%.200s\" is the same name for each piece of a file; put "
+		    "{#} into it", c->s->out);
 }
 
 static void check_sizes(struct check *c)
@@ -289,15 +290,16 @@ static void check_sizes(struct check *c)
 		return;
 	if (sum->largest > MONOLITH_SHARD || (sum->shards == 1 && sum->bytes > MONOLITH_INPUT)) {
 		str_size(&size, sum->largest);
-		CHECK_WARNING(c, input, "a shard has %s of input: an interruption may lose all of its work, "
-		    "and no second worker can help; cut it, as with shard: {by: bytes, size: 64MiB}. Where "
-		    "results are waited for, 10-30 GiB for each worker of about 2 cores are usual",
-		    size.failed ? "much" : size.data);
+		CHECK_WARNING(c, input, "a shard has %s of input: an interruption may lose all of "
+		    "its work, and no second worker can help; cut it, as with shard: {by: bytes, "
+		    "size: 64MiB}. Where results are waited for, 10-30 GiB for each worker of "
+		    "about 2 cores are usual", size.failed ? "much" : size.data);
 	} else if (sum->shards > TINY_SHARDS && sum->bytes / sum->shards < TINY_BYTES) {
 		str_count(&size, sum->shards);
-		CHECK_WARNING(c, input, "%s shards of %lld bytes each on the average: starting them costs "
-		    "more than their work; make them larger, as with shard: {by: %s, size: 4MiB}",
-		    size.failed ? "many" : size.data, (long long)(sum->bytes / sum->shards),
+		CHECK_WARNING(c, input, "%s shards of %lld bytes each on the average: starting "
+		    "them costs more than their work; make them larger, as with shard: {by: %s, "
+		    "size: 4MiB}", size.failed ? "many" : size.data,
+		    (long long)(sum->bytes / sum->shards),
 		    c->s->shard == SPEC_BYTES ? "bytes" : "files");
 	}
 	buf_free(&size);

@@ -30,8 +30,8 @@ static void unknown_stage(struct reader *r, const struct stage_ref *ref)
 		pipeline_problem_add(r->problems, ref->line, ref->column,
 		    "there is no stage \"%.60s\"; did you mean \"%s\"?", name, near);
 	else
-		pipeline_problem_add(r->problems, ref->line, ref->column,
-		    "there is no stage \"%.60s\"; expected a name under stages:, such as \"%s\"", name,
+		pipeline_problem_add(r->problems, ref->line, ref->column, "there is no stage "
+		    "\"%.60s\"; expected a name under stages:, such as \"%s\"", name,
 		    r->out->stage[0].name);
 }
 

@@ -77,7 +77,8 @@ static json_t *choice_schema(const struct key *k)
 static json_t *count_schema(const struct key *k)
 {
 	return either_schema(json_pack("{s:s,s:I,s:I}", "type", "integer", "minimum",
-	    (json_int_t)k->min, "maximum", (json_int_t)k->max), pattern_schema("^[0-9][0-9,]*$" OR_PARAM));
+	    (json_int_t)k->min, "maximum", (json_int_t)k->max),
+	    pattern_schema("^[0-9][0-9,]*$" OR_PARAM));
 }
 
 static json_t *cpu_schema(const struct key *k)
@@ -120,7 +121,8 @@ static json_t *kind_schema(const struct key *k)
 	case KEY_DURATION:
 		return pattern_schema("^" DURATION_PATTERN "$" OR_PARAM);
 	case KEY_BACKOFF:
-		return pattern_schema("^" DURATION_PATTERN "(\\.\\." DURATION_PATTERN ")?$" OR_PARAM);
+		return pattern_schema("^" DURATION_PATTERN "(\\.\\." DURATION_PATTERN ")?$"
+		    OR_PARAM);
 	case KEY_SHARE:
 		return either_schema(json_pack("{s:s,s:i}", "type", "integer", "minimum", 0),
 		    pattern_schema("^[0-9][0-9,]*$|^[0-9]+(\\.[0-9]{0,4})?%$" OR_PARAM));
@@ -143,7 +145,8 @@ static json_t *kind_schema(const struct key *k)
 	case KEY_INPUT:
 		return either_schema(source_schema(k), list_schema(source_schema(k), 1, 100000));
 	case KEY_RUN:
-		return either_schema(not_empty_schema(), list_schema(plain_text_schema(), 1, 100000));
+		return either_schema(not_empty_schema(), list_schema(plain_text_schema(), 1,
+		    100000));
 	case KEY_OUTPUT:
 		return either_schema(not_empty_schema(), keys_schema(k->table));
 	case KEY_AFTER_STOP:
@@ -151,7 +154,8 @@ static json_t *kind_schema(const struct key *k)
 	case KEY_ENV:
 		return named_schema(VARIABLE_PATTERN, plain_text_schema());
 	case KEY_SECRETS:
-		return named_schema(VARIABLE_PATTERN, pattern_schema("^env:[A-Za-z_]|^file:." OR_PARAM));
+		return named_schema(VARIABLE_PATTERN,
+		    pattern_schema("^env:[A-Za-z_]|^file:." OR_PARAM));
 	case KEY_FILES:
 		return list_schema(not_empty_schema(), 0, k->max);
 	case KEY_SHELL:

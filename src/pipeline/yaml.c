@@ -180,8 +180,8 @@ static bool is_read_wrongly(struct builder *b, struct fy_token *token)
 	const char *end = b->input + fy_token_end_mark(token)->input_pos;
 
 	if (style == FYSS_FOLDED) {
-		refuse_at(b, "a folded text (>) is not used here; write | for a text of several lines, "
-		    "or quote it");
+		refuse_at(b, "a folded text (>) is not used here; write | for a text of several "
+		    "lines, or quote it");
 		return true;
 	}
 	for (; style == FYSS_DOUBLE_QUOTED && p + 1 < end; p++) {
@@ -190,8 +190,8 @@ static bool is_read_wrongly(struct builder *b, struct fy_token *token)
 		p++;
 		if (line_break(p, end) == 0)
 			continue;
-		refuse_at(b, "a line in double quotes ends with a backslash, which is not used here; "
-		    "write | for a text of several lines");
+		refuse_at(b, "a line in double quotes ends with a backslash, which is not used "
+		    "here; write | for a text of several lines");
 		return true;
 	}
 	return false;

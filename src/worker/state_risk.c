@@ -89,8 +89,8 @@ void state_risk(const char *dir, const char *vendor_file, struct buf *out)
 	if (!look_at_place(dir, &fs) || is_remote(&fs))
 		return;
 	if (fs.f_type == TMPFS_MAGIC || fs.f_type == (__fsword_t)RAMFS_MAGIC) {
-		buf_printf(out, "the state %s is in memory: a reclaim or a reboot takes it, and the "
-		    "progress with it; choose a disk with --state", dir);
+		buf_printf(out, "the state %s is in memory: a reclaim or a reboot takes it, and "
+		    "the progress with it; choose a disk with --state", dir);
 		return;
 	}
 	if (fs.f_type == OVERLAYFS_SUPER_MAGIC) {

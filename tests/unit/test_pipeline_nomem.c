@@ -62,14 +62,15 @@ static enum status read_good(void)
 
 static enum status read_bad(void)
 {
-	return read_one("version: 2\nname: .\nparams: {p: 1, 1: 2}\nstages:\n  a: {input: {stage: b}, "
-	    "rnu: x, timeout: 1, slots: x, stop: {to: man}, shard: {size: 1ms}, zzz: 1}\n", ST_CONFIG);
+	return read_one("version: 2\nname: .\nparams: {p: 1, 1: 2}\nstages:\n  a: {input: {stage: "
+	    "b}, rnu: x, timeout: 1, slots: x, stop: {to: man}, shard: {size: 1ms}, zzz: 1}\n",
+	    ST_CONFIG);
 }
 
 static enum status read_cycle(void)
 {
-	return read_one("version: 1\nname: a\nparams: {p: 1}\nstages:\n  a: {input: {stage: b}, run: x}\n"
-	    "  b: {input: {stage: a}, run: x}\n", ST_CONFIG);
+	return read_one("version: 1\nname: a\nparams: {p: 1}\nstages:\n  a: {input: {stage: b}, "
+	    "run: x}\n  b: {input: {stage: a}, run: x}\n", ST_CONFIG);
 }
 
 static enum status list_inputs(void)

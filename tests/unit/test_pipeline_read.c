@@ -201,7 +201,8 @@ static void shards_and_inputs(void **state)
 		{"{input: {stage: zero}, run: cat, shard: {by: files}}", SPEC_FILES, SPEC_STDIN},
 		{"{input: [x, {list: y}], run: cat, shard: {by: all}}", SPEC_ALL, SPEC_STDIN},
 		{"{input: x, run: cat, shard: {size: 1MB}}", SPEC_FILES, SPEC_STDIN},
-		{"{input: x, run: 'cat {}', shard: {by: bytes, size: 1MB}}", SPEC_BYTES, SPEC_STDIN},
+		{"{input: x, run: 'cat {}', shard: {by: bytes, size: 1MB}}", SPEC_BYTES,
+		    SPEC_STDIN},
 		{"{input: x, run: cat, input_as: list}", SPEC_FILES, SPEC_LISTED},
 		{"{input: x, run: cat, input_as: url}", SPEC_FILES, SPEC_URL},
 		{"{input: x, run: cat, input_as: path}", SPEC_FILES, SPEC_WORDS},
@@ -212,8 +213,8 @@ static void shards_and_inputs(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		(void)snprintf(text, sizeof(text), STAGES "  zero: {input: z, run: cat}\n  one: %s\n",
-		    rows[i].stage);
+		(void)snprintf(text, sizeof(text), STAGES "  zero: {input: z, run: cat}\n  one: "
+		    "%s\n", rows[i].stage);
 		good(&r, text);
 		if (r.p.stage[1].shard != rows[i].shard || r.p.stage[1].input != rows[i].input)
 			fail_msg("%s: %d %d", rows[i].stage, (int)r.p.stage[1].shard,
@@ -274,8 +275,8 @@ static void order_of_keys(void **state)
 	struct error e;
 
 	(void)state;
-	good(&r, HEAD "params: {b: 1, a: 2}\nstages: {s: {input: x, run: 'echo ${a}', "
-	    "env: {A: 1, B: 2}, secrets: {X: env:X, Y: env:Y}, after_stop: {0: done, 1: failed}}}\n");
+	good(&r, HEAD "params: {b: 1, a: 2}\nstages: {s: {input: x, run: 'echo ${a}', env: {A: 1, "
+	    "B: 2}, secrets: {X: env:X, Y: env:Y}, after_stop: {0: done, 1: failed}}}\n");
 	assert_int_equal(pipeline_encode(&r.p, &one, &e), ST_OK);
 	release(&r);
 	good(&r, "stages: {s: {after_stop: {1: failed, 0: done}, secrets: {Y: env:Y, X: env:X}, "
@@ -354,7 +355,8 @@ static void run_shell(const char *command, char *out, size_t size)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		if (dup2(fds[1], STDOUT_FILENO) != -1)
-			(void)execlp("bash", "bash", "-euo", "pipefail", "-c", command, (char *)NULL);
+			(void)execlp("bash", "bash", "-euo", "pipefail", "-c", command,
+			    (char *)NULL);
 		_exit(127);
 	}
 	assert_int_equal(close(fds[1]), 0);
@@ -370,7 +372,8 @@ static void run_shell(const char *command, char *out, size_t size)
 
 static const char *const wild_values[] = {
 	"", "a b", "'", "\"", "a'b\"c", "$(echo no)", "`echo no`", "${x}", "${p}", "$${p}", "\\",
-	"line\nline", "a\n#b", "{}", "{1}", "a{}b{#}{.}", "{'}", "*", "~", "!", ";echo no", "&", "|",
+	"line\nline", "a\n#b", "{}", "{1}", "a{}b{#}{.}", "{'}", "*", "~", "!", ";echo no", "&",
+	    "|",
 	"-n", "\t", "\x01\x7f", "\xff\xfe", "\xc3\xa9", "$p", "'{}'", "\\'", "a\\", "{",
 };
 
@@ -385,10 +388,10 @@ static void values_in_shell_texts(void **state)
 	for (i = 0; i < COUNT(wild_values); i++) {
 		const struct pipeline_given given = {"p", wild_values[i]};
 
-		good_given(&r, HEAD "params: {p: required}\nstages:\n  s:\n    input: x\n"
-		    "    env: {V: \"${p}\"}\n"
-		    "    run: |\n      v=x${p}y  # ${p}\n      printf '<%s>' ${p} \"$(printf %s ${p})\" $v\n"
-		    "      x=3; printf '<%s>' \"${x}\" \"$${x}\"\n", &given, 1);
+		good_given(&r, HEAD "params: {p: required}\nstages:\n  s:\n    input: x\n    env: "
+		    "{V: \"${p}\"}\n    run: |\n      v=x${p}y  # ${p}\n      printf '<%s>' ${p} "
+		    "\"$(printf %s ${p})\" $v\n      x=3; printf '<%s>' \"${x}\" \"$${x}\"\n",
+		    &given, 1);
 		assert_true(r.p.stage[0].shell);
 		assert_int_equal(r.p.stage[0].input, SPEC_STDIN);
 		(void)snprintf(want, sizeof(want), "V=%s", wild_values[i]);
@@ -400,8 +403,8 @@ static void values_in_shell_texts(void **state)
 			assert_string_equal(out, want);
 		}
 		release(&r);
-		good_given(&r, HEAD "params: {p: required}\nstages:\n  s: {input: x, run: 'printf %s ${p}'}\n",
-		    &given, 1);
+		good_given(&r, HEAD "params: {p: required}\nstages:\n  s: {input: x, run: 'printf "
+		    "%s ${p}'}\n", &given, 1);
 		run_shell(r.p.stage[0].command[0], out, sizeof(out));
 		assert_string_equal(out, wild_values[i]);
 		release(&r);
@@ -459,7 +462,8 @@ static void just_within_limits(void **state)
 	release(&r);
 	buf_free(&text);
 	given.value = value;
-	good_given(&r, HEAD "params: {p: 1}\nstages: {a: {input: x, run: 'echo ${p}'}}\n", &given, 1);
+	good_given(&r, HEAD "params: {p: 1}\nstages: {a: {input: x, run: 'echo ${p}'}}\n", &given,
+	    1);
 	release(&r);
 	free(value);
 }
