@@ -208,16 +208,16 @@ const char *key_expected(enum key_kind kind)
 		[KEY_VERSION] = "1",
 		[KEY_PARAMS] = "a map of parameters, such as {date: required}",
 		[KEY_STAGES] = "a map of stages",
-		[KEY_INPUT] = "a pattern, {stage: NAME}, {list: FILE}, {count: N}, or a list of "
-		    "these",
+		[KEY_INPUT] =
+		    "a pattern, {stage: NAME}, {list: FILE}, {count: N}, or a list of these",
 		[KEY_RUN] = "a text for a shell, or a list of words",
 		[KEY_OUTPUT] = "a name such as out/{/.}.tsv, or {files: FOLDER}",
 		[KEY_BACKOFF] = "two durations, such as 1s..60s",
 		[KEY_SHARE] = "a whole number, or a share such as 1%",
 		[KEY_AFTER_STOP] = "a map of exit codes, such as {0: done}",
 		[KEY_ENV] = "a map of variables, such as {NAME: value}",
-		[KEY_SECRETS] = "a map of references, such as {TOKEN: env:OTHER} or "
-		    "{TOKEN: file:/path}",
+		[KEY_SECRETS] =
+		    "a map of references, such as {TOKEN: env:OTHER} or {TOKEN: file:/path}",
 		[KEY_SHELL] = "a list of words, such as [bash, -c], or a text of them",
 	};
 
