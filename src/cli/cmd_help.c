@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "cli/common.h"
 #include "model/machine.h"
+#include "pipeline/keys.h"
+#include "pipeline/schema.h"
 
 static const struct option help_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
@@ -24,7 +26,8 @@ static void overview(struct buf *b)
 	    "  ebb map --out '{}.gz' -- gzip -9c {} ::: *.log\n"
 	    "  ebb status\n"
 	    "  ebb help map\n"
-	    "\nebb help states prints what can become of a shard; ebb --version the version.\n");
+	    "\nebb help states prints what can become of a shard; ebb help pipeline the keys of a\n"
+	    "pipeline file; ebb help schema its JSON Schema; ebb --version the version.\n");
 }
 
 /* The page about ebb itself: ebb(1). */
@@ -71,6 +74,22 @@ static int print_man(const char *name)
 	return common_print(&b);
 }
 
+/* False when it is no topic. */
+static bool print_topic(const char *name, struct buf *out)
+{
+	struct error e;
+
+	if (strcmp(name, "states") == 0)
+		shard_machine_print(out);
+	else if (strcmp(name, "pipeline") == 0)
+		keys_print(out);
+	else if (strcmp(name, "schema") == 0)
+		out->failed = pipeline_schema(out, &e) != ST_OK;
+	else
+		return false;
+	return true;
+}
+
 static int help_main(int argc, char **argv)
 {
 	struct buf b = {0};
@@ -82,9 +101,7 @@ static int help_main(int argc, char **argv)
 		return print_man(argc > 2 ? argv[2] : NULL);
 	if (argc < 2) {
 		overview(&b);
-	} else if (strcmp(argv[1], "states") == 0) {
-		shard_machine_print(&b);
-	} else {
+	} else if (!print_topic(argv[1], &b)) {
 		v = verb_find(argv[1]);
 		if (v == NULL) {
 			log_line(LOG_ERROR, "no verb \"%.60s\"; ebb help lists them", argv[1]);
@@ -97,8 +114,8 @@ static int help_main(int argc, char **argv)
 
 const struct verb verb_help = {
 	.name = "help",
-	.usage = "ebb help [VERB | states]",
-	.summary = "ebb help: what a verb does, with examples",
+	.usage = "ebb help [VERB | states | pipeline | schema]",
+	.summary = "ebb help: what a verb does, with examples; states, pipeline files",
 	.options = help_options,
 	.run = help_main,
 };

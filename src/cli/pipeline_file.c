@@ -26,8 +26,8 @@ static enum status split_given(const struct option_texts *set, struct pipeline_g
 		const char *eq = strchr(set->list[i], '=');
 
 		if (eq == NULL)
-			return error_set(e, ST_CONFIG, "--set %.60s: expected NAME=VALUE, such as --set "
-			    "date=2026-07-01", set->list[i]);
+			return error_set(e, ST_CONFIG, "--set %.60s: expected NAME=VALUE, such as "
+			    "--set date=2026-07-01", set->list[i]);
 		names[i] = mem_dup(set->list[i], (size_t)(eq - set->list[i]));
 		if (names[i] == NULL)
 			return error_set(e, ST_NO_MEMORY, "out of memory");
@@ -53,22 +53,26 @@ enum status pipeline_file_read(const char *path, const struct option_texts *set,
 	struct pipeline_given *given = mem_zero((set->n + 1) * sizeof(*given));
 	char **names = mem_zero((set->n + 1) * sizeof(*names));
 	struct buf text = {0};
-	enum status st = ST_OK;
+	enum status st;
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if (given == NULL || names == NULL)
-		st = error_set(e, ST_NO_MEMORY, "out of memory");
-	if (st == ST_OK)
-		st = split_given(set, given, names, e);
+	if (given == NULL || names == NULL) {
+		free(given);
+		free(names);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	st = split_given(set, given, names, e);
 	if (st == ST_OK)
 		st = read_text(path, &text, e);
 	if (st == ST_OK) {
-		const struct pipeline_text t = {.data = text.data, .len = text.len, .file_name = path};
+		const struct pipeline_text t = {.data = text.data, .len = text.len,
+		    .file_name = path};
 
-		st = pipeline_read(&t, given, set->n, &out->pipeline, &out->spots, &out->problems, e);
+		st = pipeline_read(&t, given, set->n, &out->pipeline, &out->spots, &out->problems,
+		    e);
 	}
-	for (i = 0; names != NULL && i < set->n; i++)
+	for (i = 0; i < set->n; i++)
 		free(names[i]);
 	free(names);
 	free(given);

@@ -7,24 +7,26 @@
 #include "model/pipeline.h"
 
 #define AT(field) offsetof(struct spec, field)
-#define AT_LIMIT(what) AT(retry.limit) + CAUSE_##what * sizeof(int)
+#define AT_LIMIT(what) (AT(retry.limit) + CAUSE_##what * sizeof(int))
 #define LIMIT(key, what, standard, text, sample)                                          \
-	{.name = key, .kind = KEY_COUNT, .offset = AT_LIMIT(what), .min = 1, .max = 1000000, \
-	    .fallback = standard, .help = text, .example = sample}
+	{.name = (key), .kind = KEY_COUNT, .offset = AT_LIMIT(what), .min = 1,           \
+	    .max = 1000000, .fallback = (standard), .help = (text), .example = (sample)}
 
 enum { SECOND = 1000, HOUR = 3600 * SECOND };
 #define DAY ((int64_t)24 * HOUR)
 #define TIB ((int64_t)1 << 40)
 
 static const struct key keys_drain[] = {
-	{.name = "reserve", .kind = KEY_DURATION, .offset = offsetof(struct pipeline, drain_reserve_ms),
-	    .min = 100, .max = HOUR, .fallback = "5s", .example = "5s",
+	{.name = "reserve", .kind = KEY_DURATION,
+	    .offset = offsetof(struct pipeline, drain_reserve_ms), .min = 100, .max = HOUR,
+	    .fallback = "5s", .example = "5s",
 	    .help = "kept back of the seconds that a notice leaves, for ebb's own work"},
 	{0},
 };
 
 const struct key keys_file[] = {
-	{.name = "version", .kind = KEY_VERSION, .required = true, .min = 1, .max = 1, .example = "1",
+	{.name = "version", .kind = KEY_VERSION, .required = true, .min = 1, .max = 1,
+	    .example = "1",
 	    .help = "of this format"},
 	{.name = "name", .kind = KEY_NAME, .required = true, .example = "section-sizes",
 	    .offset = offsetof(struct pipeline, name),
@@ -42,7 +44,7 @@ const struct key keys_file[] = {
 };
 
 const struct key keys_param[] = {
-	{.name = "default", .kind = KEY_TEXT, .required = true, .example = "\"2026-07-01\"",
+	{.name = "default", .kind = KEY_ANY_TEXT, .required = true, .example = "\"2026-07-01\"",
 	    .help = "the value when --set gives none; taken as it is"},
 	{0},
 };
@@ -67,7 +69,8 @@ static const struct key keys_shard[] = {
 	{.name = "by", .kind = KEY_CHOICE, .offset = AT(shard), .choices = "list|bytes|files|all",
 	    .fallback = "files for patterns, list for list and count, all for stages",
 	    .example = "bytes",
-	    .help = "files: each, or groups; bytes: pieces of files; list: each item; all: one shard"},
+	    .help = "files: each, or groups; bytes: pieces of files; list: each item; all: one "
+	    "shard"},
 	{.name = "size", .kind = KEY_SIZE, .offset = AT(shard_size), .min = 1, .max = 64 * TIB,
 	    .example = "4MiB", .fallback = "files: one each",
 	    .help = "by bytes: of a piece, about; by files: small ones are grouped up to it"},
@@ -79,18 +82,21 @@ static const struct key keys_shard[] = {
 
 static const struct key keys_resources[] = {
 	{.name = "cpu", .kind = KEY_CPU, .offset = AT(cpu_milli), .min = 1, .max = 4096 * 1000,
-	    .example = "1.5", .fallback = "one slot", .help = "processors that a shard needs"},
+	    .example = "1.5", .fallback = "one slot",
+	    .help = "processors that a shard needs"},
 	{.name = "memory", .kind = KEY_SIZE, .offset = AT(memory), .min = 1 << 20, .max = 64 * TIB,
 	    .example = "1GiB", .fallback = "not limited",
 	    .help = "bytes that a shard may use; enforced where there is a cgroup"},
 	{.name = "gpu", .kind = KEY_COUNT, .offset = AT(gpus), .max = 64, .example = "1",
-	    .fallback = "0", .help = "GPUs that a shard needs; sets CUDA_VISIBLE_DEVICES"},
+	    .fallback = "0",
+	    .help = "GPUs that a shard needs; sets CUDA_VISIBLE_DEVICES"},
 	{0},
 };
 
 static const struct key keys_retry[] = {
 	LIMIT("failures", FAILED, "3", "attempts that may end by the command's own failure", "3"),
-	LIMIT("interruptions", INTERRUPTED, "20", "attempts interrupted without any progress kept", "20"),
+	LIMIT("interruptions", INTERRUPTED, "20",
+	    "attempts interrupted without any progress kept", "20"),
 	LIMIT("infrastructure", INFRASTRUCTURE, "10",
 	    "disk full, state or store gone, command not to be started (exit 126, 127)", "10"),
 	LIMIT("losses", LOST, "20", "attempts whose worker vanished", "20"),
@@ -105,7 +111,8 @@ static const struct key keys_retry[] = {
 static const struct key keys_stop[] = {
 	{.name = "signal", .kind = KEY_SIGNAL, .offset = AT(stop_signal),
 	    .choices = "TERM|INT|HUP|QUIT|USR1|USR2|ALRM|CONT", .fallback = "TERM",
-	    .example = "USR1", .help = "what tells a command to stop; KILL follows in the end"},
+	    .example = "USR1",
+	    .help = "what tells a command to stop; KILL follows in the end"},
 	{.name = "to", .kind = KEY_CHOICE, .offset = AT(stop_to), .choices = "main|leader|group",
 	    .fallback = "main", .example = "group",
 	    .help = "main: the real program behind shells; leader: what ebb started; group: all"},
@@ -114,7 +121,8 @@ static const struct key keys_stop[] = {
 
 static const struct key keys_checkpoint[] = {
 	{.name = "exit", .kind = KEY_COUNT, .offset = AT(checkpoint_exit), .min = 1, .max = 255,
-	    .fallback = "85", .example = "85", .help = "exit code that says: progress saved, run me again"},
+	    .fallback = "85", .example = "85",
+	    .help = "exit code that says: progress saved, run me again"},
 	{.name = "every", .kind = KEY_DURATION, .offset = AT(checkpoint_every_ms), .min = 10,
 	    .max = DAY, .fallback = "1s", .example = "1s",
 	    .help = "of batches: how often what is done is made durable"},
@@ -125,26 +133,32 @@ const struct key keys_stage[] = {
 	{.name = "input", .kind = KEY_INPUT, .required = true, .table = keys_source,
 	    .example = "data/${date}/*.txt",
 	    .help = "a pattern, {stage: NAME}, {list: FILE} or {count: N}, or a list of these"},
-	{.name = "shard", .kind = KEY_MAP, .table = keys_shard, .example = "{by: bytes, size: 4MiB}",
+	{.name = "shard", .kind = KEY_MAP, .table = keys_shard,
+	    .example = "{by: bytes, size: 4MiB}",
 	    .help = "how the input is cut into shards"},
 	{.name = "run", .kind = KEY_RUN, .required = true, .example = "./sections.awk",
 	    .help = "the command: a text for a shell, or a list of words and no shell"},
-	{.name = "input_as", .kind = KEY_CHOICE, .offset = AT(input), .choices = "path|stdin|list|url",
+	{.name = "input_as", .kind = KEY_CHOICE, .offset = AT(input),
+	    .choices = "path|stdin|list|url",
 	    .fallback = "path if the command names {}, else stdin", .example = "stdin",
 	    .help = "path: in place of {}; stdin: contents; list: a file of paths; url: file://"},
 	{.name = "output", .kind = KEY_OUTPUT, .table = keys_output, .example = "out/{/.}.tsv",
 	    .fallback = "kept for later stages, else to ebb's stdout, in order",
 	    .help = "the name that stdout is published as, or {files: FOLDER}"},
-	{.name = "resources", .kind = KEY_MAP, .table = keys_resources, .example = "{cpu: 1, memory: 1GiB}",
+	{.name = "resources", .kind = KEY_MAP, .table = keys_resources,
+	    .example = "{cpu: 1, memory: 1GiB}",
 	    .help = "what each shard needs of a machine"},
-	{.name = "slots", .kind = KEY_SLOTS, .choices = "cpu|gpu", .fallback = "cpu", .example = "gpu",
+	{.name = "slots", .kind = KEY_SLOTS, .choices = "cpu|gpu", .fallback = "cpu",
+	    .example = "gpu",
 	    .help = "gpu: as resources: {gpu: 1} when that says nothing else"},
-	{.name = "timeout", .kind = KEY_DURATION, .offset = AT(timeout_ms), .min = 10, .max = 365 * DAY,
-	    .fallback = "none", .example = "10m", .help = "an attempt that takes longer is ended"},
-	{.name = "retry", .kind = KEY_MAP, .table = keys_retry, .example = "{failures: 3, backoff: 1s..60s}",
+	{.name = "timeout", .kind = KEY_DURATION, .offset = AT(timeout_ms), .min = 10,
+	    .max = 365 * DAY, .fallback = "none", .example = "10m",
+	    .help = "an attempt that takes longer is ended"},
+	{.name = "retry", .kind = KEY_MAP, .table = keys_retry,
+	    .example = "{failures: 3, backoff: 1s..60s}",
 	    .help = "for each cause, how many attempts of a shard may end so"},
-	{.name = "allow_failed", .kind = KEY_SHARE, .offset = AT(allow_failed), .max = 1000000000000,
-	    .fallback = "0", .example = "1%",
+	{.name = "allow_failed", .kind = KEY_SHARE, .offset = AT(allow_failed),
+	    .max = 1000000000000, .fallback = "0", .example = "1%",
 	    .help = "so many shards, or such a share, may fail for good"},
 	{.name = "on_failed", .kind = KEY_CHOICE_FIRST, .offset = AT(stop_on_failed),
 	    .choices = "stop|continue", .fallback = "stop", .example = "continue",
@@ -155,16 +169,18 @@ const struct key keys_stage[] = {
 	    .choices = "done|checkpointed|interrupted|failed", .fallback = "interrupted",
 	    .example = "{0: done, 3: checkpointed}",
 	    .help = "what an exit code means after ebb's stop signal"},
-	{.name = "checkpoint", .kind = KEY_MAP, .table = keys_checkpoint, .example = "{exit: 85, every: 1s}",
+	{.name = "checkpoint", .kind = KEY_MAP, .table = keys_checkpoint,
+	    .example = "{exit: 85, every: 1s}",
 	    .help = "how a command says that it saved its progress"},
 	{.name = "batch", .kind = KEY_COUNT64, .offset = AT(batch), .min = 1, .max = 1000000000,
 	    .fallback = "all records of a shard", .example = "10000",
 	    .help = "by bytes: one process for so many records"},
-	{.name = "env", .kind = KEY_ENV, .max = 1000,
-	    .example = "{DATE: \"${date}\"}", .help = "environment variables: NAME: VALUE"},
+	{.name = "env", .kind = KEY_ENV, .max = 1000, .example = "{DATE: \"${date}\"}",
+	    .help = "environment variables: NAME: VALUE"},
 	{.name = "secrets", .kind = KEY_SECRETS, .max = 1000, .example = "{TOKEN: file:/run/token}",
 	    .help = "variables whose value is read at the start: NAME: env:OTHER or file:PATH"},
-	{.name = "shell", .kind = KEY_SHELL, .max = 64, .fallback = "[bash, -euo, pipefail, -c]", .example = "[sh, -euc]",
+	{.name = "shell", .kind = KEY_SHELL, .max = 64, .fallback = "[bash, -euo, pipefail, -c]",
+	    .example = "[sh, -euc]",
 	    .help = "what runs a command given as a text"},
 	{.name = "version", .kind = KEY_TEXT, .offset = AT(version), .example = "\"2\"",
 	    .help = "your own, of the stage; another one, another identity"},
@@ -175,6 +191,7 @@ const char *key_expected(enum key_kind kind)
 {
 	static const char *const texts[KEY_KINDS] = {
 		[KEY_TEXT] = "a text",
+		[KEY_ANY_TEXT] = "a text",
 		[KEY_NAME] = "a name of at most 48 letters, digits, _ . and -",
 		[KEY_COUNT] = "a whole number",
 		[KEY_COUNT64] = "a whole number",
@@ -191,14 +208,16 @@ const char *key_expected(enum key_kind kind)
 		[KEY_VERSION] = "1",
 		[KEY_PARAMS] = "a map of parameters, such as {date: required}",
 		[KEY_STAGES] = "a map of stages",
-		[KEY_INPUT] = "a pattern, {stage: NAME}, {list: FILE}, {count: N}, or a list of these",
+		[KEY_INPUT] =
+		    "a pattern, {stage: NAME}, {list: FILE}, {count: N}, or a list of these",
 		[KEY_RUN] = "a text for a shell, or a list of words",
 		[KEY_OUTPUT] = "a name such as out/{/.}.tsv, or {files: FOLDER}",
 		[KEY_BACKOFF] = "two durations, such as 1s..60s",
 		[KEY_SHARE] = "a whole number, or a share such as 1%",
 		[KEY_AFTER_STOP] = "a map of exit codes, such as {0: done}",
 		[KEY_ENV] = "a map of variables, such as {NAME: value}",
-		[KEY_SECRETS] = "a map of references, such as {TOKEN: env:OTHER} or {TOKEN: file:/path}",
+		[KEY_SECRETS] =
+		    "a map of references, such as {TOKEN: env:OTHER} or {TOKEN: file:/path}",
 		[KEY_SHELL] = "a list of words, such as [bash, -c], or a text of them",
 	};
 
@@ -302,10 +321,12 @@ size_t key_choice_nearest(const char *choices, const char *value, const char **o
 
 bool key_is_name(const char *name)
 {
+	static const char allowed[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
 	size_t len = strlen(name);
 
 	return len >= 1 && len <= 48 && isalnum((unsigned char)name[0]) &&
-	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == len;
+	    strspn(name, allowed) == len;
 }
 
 bool key_is_variable(const char *name, size_t len)
@@ -344,7 +365,9 @@ static void print_key_table(struct buf *out, const struct key *keys, const char 
 		else if (k->fallback != NULL)
 			buf_printf(out, "    without it: %s\n", k->fallback);
 		if (k->table != NULL) {
-			buf_str(&full, k->kind == KEY_STAGES || k->kind == KEY_PARAMS ? ".NAME." : ".");
+			bool named = k->kind == KEY_STAGES || k->kind == KEY_PARAMS;
+
+			buf_str(&full, named ? ".NAME." : ".");
 			if (!full.failed)
 				print_key_table(out, k->table, full.data);
 		}

@@ -11,6 +11,7 @@
 
 enum key_kind {
 	KEY_TEXT,         /* char *; not empty */
+	KEY_ANY_TEXT,     /* the same, may be empty */
 	KEY_NAME,         /* char *; of a pipeline */
 	KEY_COUNT,        /* int in [min, max] */
 	KEY_COUNT64,      /* int64_t in [min, max] */

@@ -30,8 +30,8 @@ static void unknown_stage(struct reader *r, const struct stage_ref *ref)
 		pipeline_problem_add(r->problems, ref->line, ref->column,
 		    "there is no stage \"%.60s\"; did you mean \"%s\"?", name, near);
 	else
-		pipeline_problem_add(r->problems, ref->line, ref->column,
-		    "there is no stage \"%.60s\"; expected a name under stages:, such as \"%s\"", name,
+		pipeline_problem_add(r->problems, ref->line, ref->column, "there is no stage "
+		    "\"%.60s\"; expected a name under stages:, such as \"%s\"", name,
 		    r->out->stage[0].name);
 }
 
@@ -141,7 +141,7 @@ static void bring_into(struct reader *r, const size_t *order)
 void order_stages(struct reader *r)
 {
 	struct graph *g = mem_zero(sizeof(*g));
-	size_t order[PIPELINE_STAGES_MAX];
+	size_t order[PIPELINE_STAGES_MAX] = {0};
 	bool known = true;
 	size_t i;
 

@@ -163,7 +163,7 @@ static enum status split_text(const struct params *p, const char *text, bool kee
 	enum status st = ST_OK;
 
 	buf_str(&s->text, "");
-	while (*text != '\0' && st == ST_OK) {
+	while (st == ST_OK && *text != '\0') {
 		size_t len = strcspn(text, "$");
 
 		if (len > 0) {
@@ -187,8 +187,8 @@ static enum status split_text(const struct params *p, const char *text, bool kee
 static enum status check_text_length(const struct buf *out, struct error *e)
 {
 	if (out->len > PARAMS_TEXT_MAX)
-		return error_set(e, ST_CONFIG, "with its parameters the text has more than %d bytes",
-		    PARAMS_TEXT_MAX);
+		return error_set(e, ST_CONFIG, "with its parameters the text has more than %d "
+		    "bytes", PARAMS_TEXT_MAX);
 	return ST_OK;
 }
 
@@ -228,8 +228,8 @@ static enum status check_template(const struct split *s, const struct buf *out, 
 			i++;
 		if (i < s->n && len > 0 && s->holes[i].begin < end &&
 		    (s->holes[i].end > at || s->holes[i].begin > at))
-			return error_set(e, ST_CONFIG, "the value of parameter \"%s\" would make %.*s, "
-			    "which ebb replaces; pass it by env:, or take another value",
+			return error_set(e, ST_CONFIG, "the value of parameter \"%s\" would make "
+			    "%.*s, which ebb replaces; pass it by env:, or take another value",
 			    s->holes[i].name, (int)len, out->data + at);
 		at = len > 0 ? end : at + 1;
 	}
@@ -263,9 +263,9 @@ static enum status refuse_hole(const struct hole *h, const char *text, enum shel
 	for (i = 0; i < h->at; i++)
 		line += text[i] == '\n';
 	return error_set(e, ST_CONFIG, "${%s} in line %zu of the command stands %s; its value "
-	    "cannot be quoted there; %spass it by env: {%s: \"${%s}\"} and use the variable", h->name, line,
-	    shell_place_text(place), place == SHELL_SINGLE || place == SHELL_DOUBLE ||
-	    place == SHELL_BACKSLASH ? "leave your quotes out, or " : "",
+	    "cannot be quoted there; %spass it by env: {%s: \"${%s}\"} and use the variable",
+	    h->name, line, shell_place_text(place), place == SHELL_SINGLE ||
+	    place == SHELL_DOUBLE || place == SHELL_BACKSLASH ? "leave your quotes out, or " : "",
 	    h->name, h->name);
 }
 

@@ -37,17 +37,18 @@ static bool param_default(struct reader *r, const struct key *keys, const struct
 				reader_unknown_key(r, keys, value);
 		}
 		value = yaml_get(n, keys->name);
-	} else if (n->kind == YAML_TEXT && n->plain && strcmp(n->text, "required") == 0) {
+	} else if (n->kind == YAML_TEXT && strcmp(n->text, "required") == 0) {
 		return true;
 	}
 	if (value == NULL || value->kind != YAML_TEXT) {
-		READER_PROBLEM(r, n, "\"%.60s\" is %s; expected required, a value, or {default: VALUE}",
-		    n->key->text, value == NULL ? "a map without default" : yaml_kind_text(value->kind));
+		READER_PROBLEM(r, n, "\"%.60s\" is %s; expected required, a value, or "
+		    "{default: VALUE}", n->key->text,
+		    value == NULL ? "a map without default" : yaml_kind_text(value->kind));
 		return false;
 	}
 	if (strlen(value->text) != value->len || value->len > PARAM_VALUE_MAX) {
-		READER_PROBLEM(r, value, "the value of \"%.60s\" has a NUL byte or more than %d bytes",
-		    n->key->text, PARAM_VALUE_MAX);
+		READER_PROBLEM(r, value, "the value of \"%.60s\" has a NUL byte or more than %d "
+		    "bytes", n->key->text, PARAM_VALUE_MAX);
 		return false;
 	}
 	*out = mem_dup(value->text, value->len);
@@ -67,18 +68,20 @@ static void declare_params(struct reader *r, const struct key *k, const struct y
 		return;
 	}
 	if (n->n > PARAMS_MAX) {
-		READER_PROBLEM(r, n, "there are %zu parameters; expected at most %d", n->n, PARAMS_MAX);
+		READER_PROBLEM(r, n, "there are %zu parameters; expected at most %d", n->n,
+		    PARAMS_MAX);
 		return;
 	}
 	for (value = n->first; value != NULL; value = value->next) {
 		const char *name = value->key->text;
 
 		if (!key_is_variable(name, strlen(name)))
-			READER_PROBLEM(r, value->key, "\"%.60s\" is no name of a parameter; expected "
-			    "letters, digits and _, no digit first", name);
+			READER_PROBLEM(r, value->key, "\"%.60s\" is no name of a parameter; "
+			    "expected letters, digits and _, no digit first", name);
 		else if (params_find(&r->params, name, strlen(name)) == NULL &&
 		    param_default(r, k->table, value, &text) &&
-		    params_add(&r->params, name, text, value->key->line, value->key->column, &e) != ST_OK)
+		    params_add(&r->params, name, text, value->key->line, value->key->column,
+		    &e) != ST_OK)
 			reader_no_memory(r);
 	}
 }
@@ -89,8 +92,8 @@ static void set_given_param(struct reader *r, const struct pipeline_given *g)
 	const struct param *near = params_nearest(&r->params, g->name, strlen(g->name));
 
 	if (p == NULL && near != NULL) {
-		pipeline_problem_add(r->problems, 0, 0, "--set %.60s: there is no such parameter; did you "
-		    "mean \"%s\"?", g->name, near->name);
+		pipeline_problem_add(r->problems, 0, 0, "--set %.60s: there is no such parameter; "
+		    "did you mean \"%s\"?", g->name, near->name);
 		return;
 	}
 	if (p == NULL) {
@@ -124,8 +127,8 @@ static void read_params(struct reader *r, const struct yaml_node *root,
 		const struct param *p = &r->params.list[i];
 
 		if (p->value == NULL && !p->given)
-			pipeline_problem_add(r->problems, p->line, p->column,
-			    "parameter \"%s\" has no value; expected --set %s=VALUE", p->name, p->name);
+			pipeline_problem_add(r->problems, p->line, p->column, "parameter \"%s\" "
+			    "has no value; expected --set %s=VALUE", p->name, p->name);
 	}
 	params_sort(&r->params);
 }
@@ -178,11 +181,11 @@ static void read_stage(struct reader *r, const struct key *k, const struct yaml_
 		return;
 	}
 	if (!key_is_name(s->name))
-		READER_PROBLEM(r, n->key, "\"%.60s\" is no name of a stage; expected at most 48 letters, "
-		    "digits, _ . and -, a letter or digit first", s->name);
+		READER_PROBLEM(r, n->key, "\"%.60s\" is no name of a stage; expected at most 48 "
+		    "letters, digits, _ . and -, a letter or digit first", s->name);
 	if (n->kind != YAML_MAP) {
-		READER_PROBLEM(r, n, "stage \"%.60s\" is %s; expected a map with input: and run:", s->name,
-		    n->len == 0 && n->n == 0 ? "empty" : yaml_kind_text(n->kind));
+		READER_PROBLEM(r, n, "stage \"%.60s\" is %s; expected a map with input: and run:",
+		    s->name, n->len == 0 && n->n == 0 ? "empty" : yaml_kind_text(n->kind));
 		return;
 	}
 	spots->input = spot_of(yaml_get(n, "input"));
@@ -272,9 +275,10 @@ static void read_tree(struct reader *r, const struct yaml_node *root,
 		read_stages(r, root);
 	if (!r->problems->no_memory)
 		order_stages(r);
+	if (r->problems->no_memory || r->problems->n > 0)
+		return;
 	default_outputs(r->out);
-	if (r->problems->n == 0)
-		give_params(r);
+	give_params(r);
 }
 
 static void reader_release(struct reader *r)

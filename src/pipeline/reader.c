@@ -11,7 +11,8 @@ void reader_no_memory(struct reader *r)
 void reader_wants(struct reader *r, const struct key *k, const struct yaml_node *n)
 {
 	if (n->len == 0 && n->n == 0)
-		READER_PROBLEM(r, n, "\"%s\" is empty; expected %s", k->name, key_expected(k->kind));
+		READER_PROBLEM(r, n, "\"%s\" is empty; expected %s", k->name,
+		    key_expected(k->kind));
 	else
 		READER_PROBLEM(r, n, "\"%s\" is %s; expected %s", k->name, yaml_kind_text(n->kind),
 		    key_expected(k->kind));
@@ -31,7 +32,8 @@ static void wants_text(struct reader *r, const struct key *k, const struct yaml_
 	else if (k->choices != NULL)
 		READER_PROBLEM(r, n, "\"%s\" is %s; expected one of %s", k->name, is, list.data);
 	else
-		READER_PROBLEM(r, n, "\"%s\" is %s; expected %s", k->name, is, key_expected(k->kind));
+		READER_PROBLEM(r, n, "\"%s\" is %s; expected %s", k->name, is,
+		    key_expected(k->kind));
 	buf_free(&list);
 }
 
@@ -70,7 +72,8 @@ char *reader_text(struct reader *r, const struct key *k, const struct yaml_node 
 
 	if (text != NULL && text[0] == '\0') {
 		if (n->len > 0)
-			READER_PROBLEM(r, n, "\"%s\" is empty once its parameters are put in", k->name);
+			READER_PROBLEM(r, n, "\"%s\" is empty once its parameters are put in",
+			    k->name);
 		else
 			wants_text(r, k, n);
 		free(text);
@@ -151,6 +154,7 @@ static void take_nothing(struct reader *r, const struct key *k, const struct yam
 
 static const reader_take_fn takes[KEY_KINDS] = {
 	[KEY_TEXT] = take_text,
+	[KEY_ANY_TEXT] = take_nothing,
 	[KEY_NAME] = take_name,
 	[KEY_COUNT] = take_count,
 	[KEY_COUNT64] = take_count64,

@@ -117,7 +117,8 @@ void take_input(struct reader *r, const struct key *k, const struct yaml_node *n
 		return;
 	}
 	if (n->n == 0)
-		READER_PROBLEM(r, n, "\"input\" is an empty list; expected %s", key_expected(KEY_INPUT));
+		READER_PROBLEM(r, n, "\"input\" is an empty list; expected %s",
+		    key_expected(KEY_INPUT));
 	for (item = n->first; item != NULL; item = item->next)
 		take_one_input(r, k, item, into);
 }
@@ -158,12 +159,13 @@ static void take_run_words(struct reader *r, const struct key *k, const struct y
 		if (r->problems->no_memory)
 			return;
 		if (used > 0 && is_shell_text(s->command, s->n_command - 1))
-			READER_PROBLEM(r, item, "a parameter in a text for %s would be run as a part "
-			    "of it; write run: as one text, which quotes it, or pass it by env:",
-			    s->command[0]);
+			READER_PROBLEM(r, item, "a parameter in a text for %s would be run as a "
+			    "part of it; write run: as one text, which quotes it, or pass it by "
+			    "env:", s->command[0]);
 	}
 	if (s->n_command == 0 || s->command[0][0] == '\0')
-		READER_PROBLEM(r, n, "\"run\" names no program; expected %s", key_expected(KEY_RUN));
+		READER_PROBLEM(r, n, "\"run\" names no program; expected %s",
+		    key_expected(KEY_RUN));
 }
 
 void take_run(struct reader *r, const struct key *k, const struct yaml_node *n, void *into)
@@ -221,7 +223,8 @@ void take_shell(struct reader *r, const struct key *k, const struct yaml_node *n
 		if (text != NULL)
 			take_shell_words(r, text, s);
 		if (text != NULL && s->n_shell_words == 0 && !r->problems->no_memory)
-			READER_PROBLEM(r, n, "\"shell\" is blank; expected %s", key_expected(KEY_SHELL));
+			READER_PROBLEM(r, n, "\"shell\" is blank; expected %s",
+			    key_expected(KEY_SHELL));
 		free(text);
 		return;
 	}
@@ -249,7 +252,8 @@ void take_output(struct reader *r, const struct key *k, const struct yaml_node *
 		}
 		value = yaml_get(n, files->name);
 		if (value == NULL) {
-			READER_PROBLEM(r, n, "\"files\" is missing; expected %s", key_expected(KEY_OUTPUT));
+			READER_PROBLEM(r, n, "\"files\" is missing; expected %s",
+			    key_expected(KEY_OUTPUT));
 			return;
 		}
 	} else if (n->kind == YAML_LIST) {
@@ -311,8 +315,8 @@ void take_share(struct reader *r, const struct key *k, const struct yaml_node *n
 		s->allow_failed = ok ? v : 0;
 	}
 	if (!ok)
-		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected %s, at most 100%%", k->name, text,
-		    key_expected(KEY_SHARE));
+		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected %s, at most 100%%", k->name,
+		    text, key_expected(KEY_SHARE));
 	free(text);
 }
 
@@ -349,8 +353,8 @@ void take_after_stop(struct reader *r, const struct key *k, const struct yaml_no
 
 		local.name = value->key->text;
 		if (str_parse_count(value->key->text, 0, k->max, &code, &e) != ST_OK) {
-			READER_PROBLEM(r, value->key, "\"%.60s\" is no exit code; expected a whole number "
-			    "from 0 to 255", value->key->text);
+			READER_PROBLEM(r, value->key, "\"%.60s\" is no exit code; expected a whole "
+			    "number from 0 to 255", value->key->text);
 			continue;
 		}
 		i = read_choice(r, &local, value);
@@ -364,7 +368,8 @@ void take_after_stop(struct reader *r, const struct key *k, const struct yaml_no
 		qsort(s->after_stop, s->n_after_stop, sizeof(*s->after_stop), by_exit_code);
 	for (size_t i = 1; i < s->n_after_stop; i++) {
 		if (s->after_stop[i].exit_code == s->after_stop[i - 1].exit_code)
-			READER_PROBLEM(r, n, "exit code %d is here twice", s->after_stop[i].exit_code);
+			READER_PROBLEM(r, n, "exit code %d is here twice",
+			    s->after_stop[i].exit_code);
 	}
 }
 
@@ -393,12 +398,13 @@ static bool check_variable_name(struct reader *r, const struct yaml_node *value)
 	const char *name = value->key->text;
 
 	if (!key_is_variable(name, strlen(name))) {
-		READER_PROBLEM(r, value->key, "\"%.60s\" is no name of a variable; expected letters, "
-		    "digits and _, no digit first", name);
+		READER_PROBLEM(r, value->key, "\"%.60s\" is no name of a variable; expected "
+		    "letters, digits and _, no digit first", name);
 		return false;
 	}
 	if (is_contract_variable(name)) {
-		READER_PROBLEM(r, value->key, "%s is set by ebb for each shard; take another name", name);
+		READER_PROBLEM(r, value->key, "%s is set by ebb for each shard; take another name",
+		    name);
 		return false;
 	}
 	return true;
@@ -480,8 +486,8 @@ void take_secrets(struct reader *r, const struct key *k, const struct yaml_node 
 			continue;
 		from = reader_any_text(r, &local, value, PARAMS_PLAIN, &used);
 		if (from != NULL && !is_reference(from)) {
-			READER_PROBLEM(r, value, "\"%s\" is no reference to a secret; expected env:NAME or "
-			    "file:PATH, and never the secret itself", value->key->text);
+			READER_PROBLEM(r, value, "\"%s\" is no reference to a secret; expected "
+			    "env:NAME or file:PATH, and never the secret itself", value->key->text);
 			free(from);
 			continue;
 		}
@@ -536,15 +542,16 @@ static void finish_cutting(struct reader *r, const struct yaml_node *n, struct s
 	const struct yaml_node *by = get_below(n, "shard", "by");
 
 	if (by == NULL)
-		s->shard = kinds.lists || kinds.counts ? SPEC_LIST : kinds.files ? SPEC_FILES : SPEC_ALL;
+		s->shard = kinds.lists || kinds.counts ? SPEC_LIST : kinds.files ?
+		    SPEC_FILES : SPEC_ALL;
 	if (at == NULL)
 		at = yaml_get(n, "input");
 	if (s->shard == SPEC_LIST && (kinds.files || kinds.stages))
-		READER_PROBLEM(r, at, "patterns and stages are not cut by: list, which is for {list: } "
-		    "and {count: }; expected shard: {by: all}, files or bytes");
+		READER_PROBLEM(r, at, "patterns and stages are not cut by: list, which is for "
+		    "{list: } and {count: }; expected shard: {by: all}, files or bytes");
 	if ((s->shard == SPEC_FILES || s->shard == SPEC_BYTES) && kinds.counts)
-		READER_PROBLEM(r, at, "{count: } gives numbers, no files; expected shard: {by: list} or "
-		    "{by: all}");
+		READER_PROBLEM(r, at, "{count: } gives numbers, no files; expected shard: {by: "
+		    "list} or {by: all}");
 	if (s->shard == SPEC_BYTES && s->shard_size == 0)
 		READER_PROBLEM(r, at, "by: bytes needs the size of a piece, such as size: 64MiB");
 	if ((s->shard == SPEC_LIST || s->shard == SPEC_ALL) && s->shard_size != 0)
@@ -559,8 +566,8 @@ static void finish_cutting(struct reader *r, const struct yaml_node *n, struct s
 	at = yaml_get(n, "batch");
 	if (at != NULL && (s->shard != SPEC_BYTES || s->records == NULL ||
 	    strcmp(s->records, "whole") == 0))
-		READER_PROBLEM(r, at, "batch: needs shard: {by: bytes} with records: lines, paragraphs "
-		    "or nul");
+		READER_PROBLEM(r, at, "batch: needs shard: {by: bytes} with records: lines, "
+		    "paragraphs or nul");
 }
 
 /* Values are quoted as POSIX shells want it. */
@@ -607,16 +614,17 @@ static void finish_command(struct reader *r, const struct yaml_node *n, struct s
 	bool uses_item = command_uses_item(r, run, s);
 
 	if (s->shell && !shell_is_posix(s) && (uses_item || r->run_values > 0))
-		READER_PROBLEM(r, run, "\"%.60s\" is no shell whose quoting is known, so neither {} nor "
-		    "parameters can be put into its text; use $EBB_INPUT and env:", s->shell_words[0]);
+		READER_PROBLEM(r, run, "\"%.60s\" is no shell whose quoting is known, so neither "
+		    "{} nor parameters can be put into its text; use $EBB_INPUT and env:",
+		    s->shell_words[0]);
 	if (shell != NULL && run->kind == YAML_LIST)
-		READER_PROBLEM(r, shell, "shell: is for a command given as a text; this one is a list "
-		    "of words, which no shell reads");
+		READER_PROBLEM(r, shell, "shell: is for a command given as a text; this one is a "
+		    "list of words, which no shell reads");
 	if (as == NULL)
 		s->input = uses_item && s->shard != SPEC_BYTES ? SPEC_WORDS : SPEC_STDIN;
 	else if (s->shard == SPEC_BYTES && s->input != SPEC_STDIN)
-		READER_PROBLEM(r, as, "a piece of a file comes on stdin; expected input_as: stdin, or "
-		    "shard: {by: files}");
+		READER_PROBLEM(r, as, "a piece of a file comes on stdin; expected input_as: stdin, "
+		    "or shard: {by: files}");
 }
 
 static void finish_variables(struct reader *r, const struct yaml_node *n, const struct spec *s)

@@ -26,8 +26,8 @@ void take_name(struct reader *r, const struct key *k, const struct yaml_node *n,
 	char *text = reader_text(r, k, n, PARAMS_PLAIN);
 
 	if (text != NULL && !key_is_name(text)) {
-		READER_PROBLEM(r, n, "\"%.60s\" is no name; expected at most 48 letters, digits, _ . "
-		    "and -, a letter or digit first", text);
+		READER_PROBLEM(r, n, "\"%.60s\" is no name; expected at most 48 letters, digits, _ "
+		    ". and -, a letter or digit first", text);
 		free(text);
 		return;
 	}
@@ -46,8 +46,8 @@ static bool read_count(struct reader *r, const struct key *k, const struct yaml_
 		return false;
 	ok = str_parse_count(text, k->min, k->max, out, &e) == ST_OK;
 	if (!ok)
-		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected a whole number from %lld to %lld",
-		    k->name, text, (long long)k->min, (long long)k->max);
+		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected a whole number from %lld to "
+		    "%lld", k->name, text, (long long)k->min, (long long)k->max);
 	free(text);
 	return ok;
 }
@@ -91,8 +91,8 @@ static void out_of_bounds(struct reader *r, const struct key *k, const struct ya
 	if (from.failed || to.failed)
 		reader_no_memory(r);
 	else
-		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\", which is out of bounds; expected %s to %s",
-		    k->name, text, from.data, to.data);
+		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\", which is out of bounds; expected %s to "
+		    "%s", k->name, text, from.data, to.data);
 	buf_free(&from);
 	buf_free(&to);
 }
@@ -154,8 +154,8 @@ void take_backoff(struct reader *r, const struct key *k, const struct yaml_node 
 		*dots = '\0';
 	if (read_amount(r, k, n, text, &min) && read_amount(r, k, n, last, &max)) {
 		if (min > max) {
-			READER_PROBLEM(r, n, "\"backoff\" goes from %.60s down to %.60s; expected %s",
-			    text, last, key_expected(KEY_BACKOFF));
+			READER_PROBLEM(r, n, "\"backoff\" goes from %.60s down to %.60s; expected "
+			    "%s", text, last, key_expected(KEY_BACKOFF));
 		} else {
 			policy->backoff_min_ms = min;
 			policy->backoff_max_ms = max;
@@ -196,8 +196,8 @@ void take_cpu(struct reader *r, const struct key *k, const struct yaml_node *n, 
 	if (text == NULL)
 		return;
 	if (!parse_thousandths(text, &v) || v < k->min || v > k->max)
-		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected %s, from 0.001 to %lld", k->name,
-		    text, key_expected(KEY_CPU), (long long)(k->max / 1000));
+		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected %s, from 0.001 to %lld",
+		    k->name, text, key_expected(KEY_CPU), (long long)(k->max / 1000));
 	else
 		*(int64_t *)key_field(k, into) = v;
 	free(text);
@@ -218,8 +218,8 @@ static void not_a_choice(struct reader *r, const struct key *k, const struct yam
 		return;
 	}
 	if (len > 0)
-		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected one of %s; did you mean \"%.*s\"?",
-		    k->name, text, list.data, (int)len, near);
+		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected one of %s; did you mean "
+		    "\"%.*s\"?", k->name, text, list.data, (int)len, near);
 	else
 		READER_PROBLEM(r, n, "\"%s\" is \"%.60s\"; expected one of %s", k->name, text,
 		    list.data);

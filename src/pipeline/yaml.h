@@ -22,7 +22,6 @@ enum {
 
 struct yaml_node {
 	enum yaml_kind kind;
-	bool plain;               /* YAML_TEXT: without quotes, not a block */
 	int line;                 /* from 1; of a block of text: of its first line */
 	int column;
 	char *text;               /* YAML_TEXT: len bytes (there may be NUL in it) and a NUL */

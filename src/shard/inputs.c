@@ -47,8 +47,8 @@ static enum status add_path(struct paths *p, const char *path, size_t len, struc
 	enum status st;
 
 	if (p->len + len + 1 > INPUTS_GLOB_BYTES_MAX)
-		return error_set(e, ST_CONFIG, "too many files; write their names into a file and use "
-		    "{list: FILE}");
+		return error_set(e, ST_CONFIG, "too many files; write their names into a file and "
+		    "use {list: FILE}");
 	st = mem_grow(&data, &p->cap, p->len + len + 1, 1, e);
 	p->data = data;
 	if (st != ST_OK)
@@ -65,7 +65,8 @@ static enum status add_path(struct paths *p, const char *path, size_t len, struc
 
 static int by_path(const void *a, const void *b, void *data)
 {
-	return strcmp((const char *)data + *(const size_t *)a, (const char *)data + *(const size_t *)b);
+	return strcmp((const char *)data + *(const size_t *)a,
+	    (const char *)data + *(const size_t *)b);
 }
 
 static void sort_paths(struct paths *p)
@@ -276,8 +277,8 @@ static enum status open_glob(struct inputs *in, const char *pattern, struct erro
 	enum status st;
 
 	if (strlen(pattern) > INPUTS_PATTERN_MAX)
-		return error_set(e, ST_CONFIG, "the pattern %.60s... has more than %d bytes", pattern,
-		    INPUTS_PATTERN_MAX);
+		return error_set(e, ST_CONFIG, "the pattern %.60s... has more than %d bytes",
+		    pattern, INPUTS_PATTERN_MAX);
 	if (pattern[0] != '\0' && pattern[strlen(pattern) - 1] == '/')
 		return error_set(e, ST_CONFIG, "\"%.200s\" ends with a slash and so means folders; "
 		    "expected a pattern of files, such as %.200s*", pattern, pattern);

@@ -32,9 +32,11 @@ static void make_file(const char *path, const char *text)
 
 static int setup(void **state)
 {
-	static const char *const folders[] = {"a", "a/b", "a/b/c", "a-b", ".hidden", "a/.deep", "a/[x]"};
+	static const char *const folders[] = {"a", "a/b", "a/b/c", "a-b", ".hidden", "a/.deep",
+	    "a/[x]"};
 	static const char *const files[] = {
-		"a/x", "a/y", "a/b/x", "a/b/c/x", "a-b/x", "a/.dot", ".hidden/x", "a/.deep/x", "top",
+		"a/x", "a/y", "a/b/x", "a/b/c/x", "a-b/x", "a/.dot", ".hidden/x", "a/.deep/x",
+		    "top",
 		"a/[x]/1", "a/new\nline", "a/\xff", "a/B", "star*", "-",
 	};
 	size_t i;
@@ -190,16 +192,19 @@ static void refused(void **state)
 		enum status st;
 		const char *said;
 	} rows[] = {
-		{SOURCE_GLOB, "a", ST_CONFIG, "a is a folder, and no file; expected a file or a pattern "
-		    "such as a/*"},
-		{SOURCE_GLOB, "*/", ST_CONFIG, "\"*/\" ends with a slash and so means folders; expected a "
-		    "pattern of files, such as */*"},
-		{SOURCE_GLOB, "a/fifo", ST_CONFIG, "a/fifo is a FIFO, and no file that can be read again"},
-		{SOURCE_GLOB, "/dev/null", ST_CONFIG, "/dev/null is a device, and no file that can be read "
+		{SOURCE_GLOB, "a", ST_CONFIG, "a is a folder, and no file; expected a file or a "
+		    "pattern such as a/*"},
+		{SOURCE_GLOB, "*/", ST_CONFIG, "\"*/\" ends with a slash and so means folders; "
+		    "expected a pattern of files, such as */*"},
+		{SOURCE_GLOB, "a/fifo", ST_CONFIG, "a/fifo is a FIFO, and no file that can be read "
 		    "again"},
-		{SOURCE_LIST, "a/fifo", ST_CONFIG, "a/fifo is a FIFO, and no list that can be read again"},
+		{SOURCE_GLOB, "/dev/null", ST_CONFIG, "/dev/null is a device, and no file that can "
+		    "be read again"},
+		{SOURCE_LIST, "a/fifo", ST_CONFIG, "a/fifo is a FIFO, and no list that can be read "
+		    "again"},
 		{SOURCE_LIST, "a", ST_CONFIG, "a is a folder, and no list that can be read again"},
-		{SOURCE_LIST, "nothing", ST_NOT_FOUND, "cannot open nothing: No such file or directory"},
+		{SOURCE_LIST, "nothing", ST_NOT_FOUND, "cannot open nothing: No such file or "
+		    "directory"},
 	};
 	struct buf all = {0};
 	struct error e;

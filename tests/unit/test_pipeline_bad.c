@@ -91,6 +91,19 @@ static void bad_not_yaml(void **state)
 	bad(rows, COUNT(rows));
 }
 
+static void bad_ways_to_write_a_text(void **state)
+{
+	static const struct bad_file rows[] = {
+		{HEAD "x: >\n  a\n", "f.yaml:4:1: a folded text (>) is not used here; write | for a text of "
+		    "several lines, or quote it\n"},
+		{HEAD "x: \"a\\\n  b\"\n", "f.yaml:3:5: a line in double quotes ends with a backslash, which "
+		    "is not used here; write | for a text of several lines\n"},
+	};
+
+	(void)state;
+	bad(rows, COUNT(rows));
+}
+
 static void bad_keys(void **state)
 {
 	static const struct bad_file rows[] = {
@@ -497,6 +510,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_not_yaml),
+		cmocka_unit_test(bad_ways_to_write_a_text),
 		cmocka_unit_test(bad_keys),
 		cmocka_unit_test(bad_values),
 		cmocka_unit_test(bad_stages),

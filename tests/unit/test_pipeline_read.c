@@ -201,7 +201,8 @@ static void shards_and_inputs(void **state)
 		{"{input: {stage: zero}, run: cat, shard: {by: files}}", SPEC_FILES, SPEC_STDIN},
 		{"{input: [x, {list: y}], run: cat, shard: {by: all}}", SPEC_ALL, SPEC_STDIN},
 		{"{input: x, run: cat, shard: {size: 1MB}}", SPEC_FILES, SPEC_STDIN},
-		{"{input: x, run: 'cat {}', shard: {by: bytes, size: 1MB}}", SPEC_BYTES, SPEC_STDIN},
+		{"{input: x, run: 'cat {}', shard: {by: bytes, size: 1MB}}", SPEC_BYTES,
+		    SPEC_STDIN},
 		{"{input: x, run: cat, input_as: list}", SPEC_FILES, SPEC_LISTED},
 		{"{input: x, run: cat, input_as: url}", SPEC_FILES, SPEC_URL},
 		{"{input: x, run: cat, input_as: path}", SPEC_FILES, SPEC_WORDS},
@@ -212,8 +213,8 @@ static void shards_and_inputs(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		(void)snprintf(text, sizeof(text), STAGES "  zero: {input: z, run: cat}\n  one: %s\n",
-		    rows[i].stage);
+		(void)snprintf(text, sizeof(text), STAGES "  zero: {input: z, run: cat}\n  one: "
+		    "%s\n", rows[i].stage);
 		good(&r, text);
 		if (r.p.stage[1].shard != rows[i].shard || r.p.stage[1].input != rows[i].input)
 			fail_msg("%s: %d %d", rows[i].stage, (int)r.p.stage[1].shard,
@@ -274,8 +275,8 @@ static void order_of_keys(void **state)
 	struct error e;
 
 	(void)state;
-	good(&r, HEAD "params: {b: 1, a: 2}\nstages: {s: {input: x, run: 'echo ${a}', "
-	    "env: {A: 1, B: 2}, secrets: {X: env:X, Y: env:Y}, after_stop: {0: done, 1: failed}}}\n");
+	good(&r, HEAD "params: {b: 1, a: 2}\nstages: {s: {input: x, run: 'echo ${a}', env: {A: 1, "
+	    "B: 2}, secrets: {X: env:X, Y: env:Y}, after_stop: {0: done, 1: failed}}}\n");
 	assert_int_equal(pipeline_encode(&r.p, &one, &e), ST_OK);
 	release(&r);
 	good(&r, "stages: {s: {after_stop: {1: failed, 0: done}, secrets: {Y: env:Y, X: env:X}, "
@@ -286,6 +287,56 @@ static void order_of_keys(void **state)
 	assert_string_equal(one.data, other.data);
 	buf_free(&one);
 	buf_free(&other);
+}
+
+/* How texts are written in YAML, above all where the parser has been wrong. */
+static void texts(void **state)
+{
+	static const struct {
+		const char *written;
+		const char *text;
+	} rows[] = {
+		{"it's", "it's"},
+		{"''", ""},
+		{"\"\"", ""},
+		{"'it''s'", "it's"},
+		{"'x''''y'", "x''y"},
+		{"''''''", "''"},
+		{"'a''''''''''''''''''''''''''b'", "a'''''''''''''b"},
+		{"'one\n        two  \n\n\n        three '", "one two\n\nthree "},
+		{"'\n\n        x\n\n        '", "\nx\n"},
+		{"'a\r\n        b'", "a b"},
+		{"'a \t b'", "a \t b"},
+		{"\"a\\n\\t\\x41\\u00e9\\\\\"", "a\n\tA\xc3\xa9\\"},
+		{"\"\\\"\\\"\\\"\\\"\"", "\"\"\"\""},
+		{"one\n        two", "one two"},
+		{"|\n        a\n          b\n\n        c\n", "a\n  b\n\nc\n"},
+		{"|-\n        a\n", "a"},
+		{"|+\n        a\n", "a\n\n"},
+		{"|2\n          a\n", "  a\n"},
+		{"|\n", ""},
+		{"~", "~"},
+		{"true", "true"},
+		{"0x10", "0x10"},
+	};
+	struct buf file = {0};
+	struct buf want = {0};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		buf_clear(&file);
+		buf_printf(&file, "%s    env:\n      V: %s\n", STAGE, rows[i].written);
+		buf_clear(&want);
+		buf_printf(&want, "V=%s", rows[i].text);
+		good(&r, file.data);
+		assert_int_equal(r.p.stage[0].n_env, 1);
+		assert_string_equal(r.p.stage[0].env[0], want.data);
+		release(&r);
+	}
+	buf_free(&file);
+	buf_free(&want);
 }
 
 /* ---- parameters ---- */
@@ -304,7 +355,8 @@ static void run_shell(const char *command, char *out, size_t size)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		if (dup2(fds[1], STDOUT_FILENO) != -1)
-			(void)execlp("bash", "bash", "-euo", "pipefail", "-c", command, (char *)NULL);
+			(void)execlp("bash", "bash", "-euo", "pipefail", "-c", command,
+			    (char *)NULL);
 		_exit(127);
 	}
 	assert_int_equal(close(fds[1]), 0);
@@ -320,7 +372,8 @@ static void run_shell(const char *command, char *out, size_t size)
 
 static const char *const wild_values[] = {
 	"", "a b", "'", "\"", "a'b\"c", "$(echo no)", "`echo no`", "${x}", "${p}", "$${p}", "\\",
-	"line\nline", "a\n#b", "{}", "{1}", "a{}b{#}{.}", "{'}", "*", "~", "!", ";echo no", "&", "|",
+	"line\nline", "a\n#b", "{}", "{1}", "a{}b{#}{.}", "{'}", "*", "~", "!", ";echo no", "&",
+	    "|",
 	"-n", "\t", "\x01\x7f", "\xff\xfe", "\xc3\xa9", "$p", "'{}'", "\\'", "a\\", "{",
 };
 
@@ -335,10 +388,10 @@ static void values_in_shell_texts(void **state)
 	for (i = 0; i < COUNT(wild_values); i++) {
 		const struct pipeline_given given = {"p", wild_values[i]};
 
-		good_given(&r, HEAD "params: {p: required}\nstages:\n  s:\n    input: x\n"
-		    "    env: {V: \"${p}\"}\n"
-		    "    run: |\n      v=x${p}y  # ${p}\n      printf '<%s>' ${p} \"$(printf %s ${p})\" $v\n"
-		    "      x=3; printf '<%s>' \"${x}\" \"$${x}\"\n", &given, 1);
+		good_given(&r, HEAD "params: {p: required}\nstages:\n  s:\n    input: x\n    env: "
+		    "{V: \"${p}\"}\n    run: |\n      v=x${p}y  # ${p}\n      printf '<%s>' ${p} "
+		    "\"$(printf %s ${p})\" $v\n      x=3; printf '<%s>' \"${x}\" \"$${x}\"\n",
+		    &given, 1);
 		assert_true(r.p.stage[0].shell);
 		assert_int_equal(r.p.stage[0].input, SPEC_STDIN);
 		(void)snprintf(want, sizeof(want), "V=%s", wild_values[i]);
@@ -350,8 +403,8 @@ static void values_in_shell_texts(void **state)
 			assert_string_equal(out, want);
 		}
 		release(&r);
-		good_given(&r, HEAD "params: {p: required}\nstages:\n  s: {input: x, run: 'printf %s ${p}'}\n",
-		    &given, 1);
+		good_given(&r, HEAD "params: {p: required}\nstages:\n  s: {input: x, run: 'printf "
+		    "%s ${p}'}\n", &given, 1);
 		run_shell(r.p.stage[0].command[0], out, sizeof(out));
 		assert_string_equal(out, wild_values[i]);
 		release(&r);
@@ -409,7 +462,8 @@ static void just_within_limits(void **state)
 	release(&r);
 	buf_free(&text);
 	given.value = value;
-	good_given(&r, HEAD "params: {p: 1}\nstages: {a: {input: x, run: 'echo ${p}'}}\n", &given, 1);
+	good_given(&r, HEAD "params: {p: 1}\nstages: {a: {input: x, run: 'echo ${p}'}}\n", &given,
+	    1);
 	release(&r);
 	free(value);
 }
@@ -423,6 +477,7 @@ int main(void)
 		cmocka_unit_test(commands),
 		cmocka_unit_test(order_of_stages),
 		cmocka_unit_test(order_of_keys),
+		cmocka_unit_test(texts),
 		cmocka_unit_test(values_in_shell_texts),
 		cmocka_unit_test(values_in_other_texts),
 		cmocka_unit_test(just_within_limits),
