@@ -11,6 +11,7 @@
 #include "cli/cpus.h"
 #include "cli/drive.h"
 #include "cli/pipeline_file.h"
+#include "cli/precheck.h"
 
 struct run_values {
 	const char *state;
@@ -73,19 +74,6 @@ static enum status make_absolute(const char *path, struct buf *out, struct error
 	return buf_check(out, e);
 }
 
-static enum status check_stages(const struct pipeline *p, struct error *e)
-{
-	enum status st = ST_OK;
-	size_t i;
-
-	for (i = 0; st == ST_OK && i < p->n_stages; i++) {
-		st = worker_check_spec(&p->stage[i], e);
-		if (st != ST_OK)
-			st = error_prefix(e, st, "stage %s", p->stage[i].name);
-	}
-	return st;
-}
-
 /* All that is wrong with the file, in one go. */
 static int say_problems(const char *path, const struct pipeline_problems *p)
 {
@@ -110,6 +98,7 @@ static int run_main(int argc, char **argv)
 	    .state_max = (int64_t)10 << 30};
 	struct drive d = {0};
 	struct pipeline_file file = {0};
+	struct precheck pre = {0};
 	struct buf state = {0};
 	struct buf joblog = {0};
 	struct error e;
@@ -133,7 +122,7 @@ static int run_main(int argc, char **argv)
 	if (st == ST_OK)
 		st = pipeline_file_enter(words[0], &e);
 	if (st == ST_OK)
-		st = check_stages(&file.pipeline, &e);
+		st = precheck_run(&file.pipeline, &file.spots, &pre, &e);
 	if (st == ST_OK)
 		st = cpus_parse_jobs(v.jobs, &d.slots, &e);
 	if (st == ST_OK)
@@ -149,12 +138,15 @@ static int run_main(int argc, char **argv)
 	d.joblog = joblog.data;
 	d.show_stderr = !v.no_stderr;
 	d.quiet = v.quiet;
-	if (st == ST_OK)
+	if (st == ST_OK && pre.errors.n > 0)
+		code = say_problems(words[0], &pre.errors);
+	else if (st == ST_OK)
 		code = drive_run(&d);
 	else if (file.problems.n > 0)
 		code = say_problems(words[0], &file.problems);
 	else
 		code = common_fail(st, &e);
+	precheck_free(&pre);
 	pipeline_file_free(&file);
 	buf_free(&state);
 	buf_free(&joblog);

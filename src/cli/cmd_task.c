@@ -93,30 +93,23 @@ static const struct task_action *find_action(const char *name)
 	return NULL;
 }
 
-static enum status parse_call(const char *const *words, const struct task_action **action,
+static enum status parse_call(const struct task_action *action, const char *const *args,
     struct task_call *call, struct error *e)
 {
-	const char *const *args = words + 1;
-
-	*action = find_action(words[0]);
-	if (*action == NULL)
-		return error_set(e, ST_CONFIG, "ebb task %.60s: there are checkpoint, progress, "
-		    "should-stop, seconds-left, offset and done; ebb help task says more",
-		    words[0] != NULL ? words[0] : "(nothing)");
 	for (call->n_args = 0; args[call->n_args] != NULL; call->n_args++) {
 		enum status st;
 
-		if (call->n_args == (*action)->max_args)
+		if (call->n_args == action->max_args)
 			return error_set(e, ST_CONFIG, "ebb task %s takes at most %d words: \"%.60s\" "
-			    "is one too many", (*action)->name, (*action)->max_args,
+			    "is one too many", action->name, action->max_args,
 			    args[call->n_args]);
 		st = str_parse_count(args[call->n_args], 0, INT64_MAX, &call->args[call->n_args], e);
 		if (st != ST_OK)
-			return error_prefix(e, st, "ebb task %s", (*action)->name);
+			return error_prefix(e, st, "ebb task %s", action->name);
 	}
-	if (call->n_args < (*action)->min_args)
+	if (call->n_args < action->min_args)
 		return error_set(e, ST_CONFIG, "ebb task %s needs a number: how much is done",
-		    (*action)->name);
+		    action->name);
 	return ST_OK;
 }
 
@@ -132,7 +125,14 @@ static int task_main(int argc, char **argv)
 
 	if (!common_parse(&verb_task, argc, argv, &nothing, words, &code))
 		return code;
-	st = parse_call(words, &action, &call, &e);
+	action = find_action(words[0]);
+	if (action == NULL) {
+		st = error_set(&e, ST_CONFIG, "ebb task %.60s: there are checkpoint, progress, "
+		    "should-stop, seconds-left, offset and done; ebb help task says more",
+		    words[0] != NULL ? words[0] : "(nothing)");
+		return common_fail(st, &e);
+	}
+	st = parse_call(action, words + 1, &call, &e);
 	return st == ST_OK ? action->run(&call) : common_fail(st, &e);
 }
 
