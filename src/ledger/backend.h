@@ -91,6 +91,10 @@ struct ledger_backend {
 	enum status (*accept)(struct ledger *l, int64_t row, const struct ledger_attempt *a,
 	    const struct ledger_file *files, size_t n_files, const struct file_version *after,
 	    struct error *e);
+	enum status (*checkpoint)(struct ledger *l, int64_t row,
+	    const struct ledger_checkpoint *c, struct error *e);
+	enum status (*checkpoint_get)(struct ledger *l, int64_t row,
+	    struct ledger_checkpoint *out, struct error *e);
 	enum status (*published)(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 	enum status (*refused)(struct ledger *l, int64_t row, int64_t epoch, const char *note,
 	    struct error *e);

@@ -336,6 +336,29 @@ enum status ledger_accept(struct ledger *l, int64_t row, const struct ledger_att
 	return l->backend->accept(l, row, a, files, n_files, after, e);
 }
 
+void ledger_checkpoint_free(struct ledger_checkpoint *c)
+{
+	ledger_files_free(c->files, c->n_files);
+	free(c->folder);
+	memset(c, 0, sizeof(*c));
+}
+
+enum status ledger_checkpoint(struct ledger *l, int64_t row, const struct ledger_checkpoint *c,
+    struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	assert(c->epoch > 0 && c->offset >= 0);
+	return st == ST_OK ? l->backend->checkpoint(l, row, c, e) : st;
+}
+
+enum status ledger_checkpoint_get(struct ledger *l, int64_t row, struct ledger_checkpoint *out,
+    struct error *e)
+{
+	memset(out, 0, sizeof(*out));
+	return l->backend->checkpoint_get(l, row, out, e);
+}
+
 enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch, struct error *e)
 {
 	enum status st = must_write(l, e);

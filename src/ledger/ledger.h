@@ -300,6 +300,29 @@ struct ledger_file {
 enum status ledger_accept(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct ledger_file *files, size_t n_files, const struct file_version *after,
     struct error *e) MUST_USE;
+/* Durable progress of a shard that is not done. */
+struct ledger_checkpoint {
+	int64_t epoch;             /* of the attempt that made it; 0: there is none */
+	int64_t offset;            /* where the next attempt begins */
+	struct ledger_file *files; /* its output so far: pieces in order, each the first
+	                            * `size` bytes of a private file; final_path "" */
+	size_t n_files;
+	char *folder;              /* a private copy of the task's folder; NULL: none */
+};
+
+void ledger_checkpoint_free(struct ledger_checkpoint *c); /* what it owns */
+
+/* Replaces the shard's checkpoint; its files are durable before this. What it
+ * made needless is the caller's to remove afterwards. ST_FENCED: the epoch is
+ * not that of the latest claim, nothing is recorded. An attempt that ends
+ * interrupted or lost after one does not count against its limit. */
+enum status ledger_checkpoint(struct ledger *l, int64_t row, const struct ledger_checkpoint *c,
+    struct error *e) MUST_USE;
+/* epoch 0 when there is none. It is there until the shard is accepted, or its
+ * input changes. */
+enum status ledger_checkpoint_get(struct ledger *l, int64_t row, struct ledger_checkpoint *out,
+    struct error *e) MUST_USE;
+
 /* The files are in their final place: output rows get their size and hash.
  * ST_FENCED: the epoch is void. A repeated call is fine. */
 enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch,

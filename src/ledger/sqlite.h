@@ -261,6 +261,13 @@ enum status stage_info_get(struct sqlite_ledger *l, int64_t stage, struct stage_
 /* ST_FENCED when it is sealed or not of its run's newest generation. */
 enum status stage_must_be_open(const struct stage_info *s, struct error *e) MUST_USE;
 
+/* ---- sqlite_checkpoint.c ---- */
+
+enum status checkpoint_drop(struct sqlite_ledger *l, int64_t row, struct error *e) MUST_USE;
+/* Whether the attempt of that epoch made one. */
+enum status checkpoint_is_of(struct sqlite_ledger *l, int64_t row, int64_t epoch, bool *is,
+    struct error *e) MUST_USE;
+
 /* ---- sqlite_output.c ---- */
 
 /* Makes `name` one that this row, which is there, will write. ST_EXISTS: see
@@ -322,6 +329,10 @@ enum status sqlite_claim(struct ledger *l, int64_t stage, int64_t worker, int64_
 enum status sqlite_accept(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct ledger_file *files, size_t n_files, const struct file_version *after,
     struct error *e);
+enum status sqlite_checkpoint(struct ledger *l, int64_t row, const struct ledger_checkpoint *c,
+    struct error *e) MUST_USE;
+enum status sqlite_checkpoint_get(struct ledger *l, int64_t row, struct ledger_checkpoint *out,
+    struct error *e) MUST_USE;
 enum status sqlite_published(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 enum status sqlite_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
     struct error *e);

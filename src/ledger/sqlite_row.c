@@ -266,6 +266,8 @@ enum status row_void(struct sqlite_ledger *l, struct row *r, struct error *e)
 	enum status st = row_step(l, r, &ev, NULL, &taken, e);
 
 	r->not_before = 0;
+	if (st == ST_OK)
+		st = checkpoint_drop(l, r->row, e);
 	if (st != ST_OK || !had_files)
 		return st;
 	st = row_names(l, r->row, &final, &final_len, &files, e);

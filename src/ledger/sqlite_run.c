@@ -385,6 +385,13 @@ static enum status prune_shards(struct sqlite_ledger *l, int64_t stage, int64_t 
 	st = q_run(&q, e);
 	if (st != ST_OK)
 		return st;
+	q_open(&q, l, "DELETE FROM checkpoint WHERE shard IN (SELECT row FROM shard WHERE stage = ? "
+	    "ORDER BY ordinal LIMIT ?)");
+	q_int(&q, stage);
+	q_int(&q, *room);
+	st = q_run(&q, e);
+	if (st != ST_OK)
+		return st;
 	q_open(&q, l, "DELETE FROM shard WHERE row IN (SELECT row FROM shard WHERE stage = ? "
 	    "ORDER BY ordinal LIMIT ?)");
 	q_int(&q, stage);
@@ -456,6 +463,8 @@ enum status sqlite_run_remove(struct ledger *base, int64_t run, struct error *e)
 {
 	static const char *const sql[] = {
 		("DELETE FROM attempt WHERE shard IN (SELECT row FROM shard WHERE stage IN "
+		"(SELECT id FROM stage WHERE run = ?))"),
+		("DELETE FROM checkpoint WHERE shard IN (SELECT row FROM shard WHERE stage IN "
 		"(SELECT id FROM stage WHERE run = ?))"),
 		"DELETE FROM shard WHERE stage IN (SELECT id FROM stage WHERE run = ?)",
 		"DELETE FROM chunk WHERE stage IN (SELECT id FROM stage WHERE run = ?)",

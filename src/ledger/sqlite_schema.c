@@ -68,6 +68,10 @@ static const char schema[] =
 	" out_bytes INTEGER NOT NULL, err_bytes INTEGER NOT NULL, note TEXT,"
 	" PRIMARY KEY (shard, epoch)) STRICT, WITHOUT ROWID;"
 
+	"CREATE TABLE checkpoint("
+	" shard INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, offset INTEGER NOT NULL,"
+	" files TEXT, folder BLOB) STRICT;"
+
 	"CREATE TABLE output("
 	" name BLOB PRIMARY KEY, run INTEGER NOT NULL, stage INTEGER NOT NULL,"
 	" shard INTEGER NOT NULL, planned INTEGER NOT NULL, published INTEGER NOT NULL,"

@@ -183,6 +183,8 @@ static enum status accept_row(struct sqlite_ledger *l, int64_t row, const struct
 		st = attempt_put(l, &r, &done, e);
 	if (st == ST_OK)
 		st = row_put(l, &r, n == 0 ? NULL : json.data, e);
+	if (st == ST_OK)
+		st = checkpoint_drop(l, row, e);
 	if (st == ST_OK && after != NULL && !file_version_equal(after, &r.version))
 		st = put_version(l, row, after, e);
 	buf_free(&json);
@@ -299,9 +301,8 @@ enum status sqlite_end(struct ledger *base, int64_t row, const struct ledger_att
     const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,
     struct error *e)
 {
-	const struct shard_event ev = {
-		.kind = EV_END, .epoch = a->epoch, .cause = a->cause,
-		.progressed = a->cause == CAUSE_CHECKPOINTED, .no_retry = no_retry,
+	struct shard_event ev = {
+		.kind = EV_END, .epoch = a->epoch, .cause = a->cause, .no_retry = no_retry,
 	};
 	struct sqlite_ledger *l = sq(base);
 	struct row r = {0};
@@ -311,6 +312,9 @@ enum status sqlite_end(struct ledger *base, int64_t row, const struct ledger_att
 	if (st != ST_OK)
 		return st;
 	st = row_get(l, row, &r, e);
+	if (st == ST_OK)
+		st = checkpoint_is_of(l, row, a->epoch, &ev.progressed, e);
+	ev.progressed = ev.progressed || a->cause == CAUSE_CHECKPOINTED;
 	if (st == ST_OK)
 		st = row_step(l, &r, &ev, policy, &taken, e);
 	*now = r.s;

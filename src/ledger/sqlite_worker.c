@@ -124,16 +124,18 @@ static enum status held_rows(struct sqlite_ledger *l, int64_t worker, struct row
 static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worker,
     enum cause cause, const struct retry_policy *policy, int64_t ran_ms, struct error *e)
 {
-	const struct shard_event ev = {
+	struct shard_event ev = {
 		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
 	};
 	const struct ledger_attempt a = {
 		.epoch = r->s.epoch, .worker = worker, .cause = cause, .exit_code = -1,
 		.run_ms = ran_ms,
 	};
-	bool taken;
-	enum status st = row_step(l, r, &ev, policy, &taken, e);
+	bool taken = false;
+	enum status st = checkpoint_is_of(l, r->row, r->s.epoch, &ev.progressed, e);
 
+	if (st == ST_OK)
+		st = row_step(l, r, &ev, policy, &taken, e);
 	if (st != ST_OK || !taken)
 		return st;
 	if (ran_ms >= 0) {

@@ -13,7 +13,7 @@ static const char *const cause_names[CAUSE_COUNT] = {
 
 static const char *const event_names[EV_KINDS] = {
 	"claim", "give-back", "end", "accept", "accept-empty", "published", "output-gone",
-	"refused", "retry", "input-changed",
+	"refused", "retry", "input-changed", "checkpoint",
 };
 
 /* What a commit-like event needs of its epoch. */
@@ -49,6 +49,7 @@ static const struct transition table[] = {
 	{SHARD_READY, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FLOOR},
 	{SHARD_LEASED, EV_GIVE_BACK, GUARD_CURRENT, SHARD_READY, ACT_UNCLAIM},
 	{SHARD_LEASED, EV_END, GUARD_CURRENT, SHARD_READY, ACT_END},
+	{SHARD_LEASED, EV_CHECKPOINT, GUARD_CURRENT, SHARD_LEASED, ACT_NONE},
 	{SHARD_LEASED, EV_ACCEPT, GUARD_FLOOR, SHARD_ACCEPTED, ACT_NONE},
 	{SHARD_LEASED, EV_ACCEPT_EMPTY, GUARD_FLOOR, SHARD_PUBLISHED, ACT_NONE},
 	{SHARD_LEASED, EV_INPUT_CHANGED, GUARD_NONE, SHARD_READY, ACT_FLOOR},

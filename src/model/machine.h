@@ -80,6 +80,7 @@ enum shard_event_kind {
 	EV_REFUSED,      /* accepted, but its final name is somebody else's */
 	EV_RETRY,        /* an operator gives it a fresh budget */
 	EV_INPUT_CHANGED,/* the input is another one now: what was done is void */
+	EV_CHECKPOINT,   /* the attempt of `epoch` goes on, and part of it is durable */
 	EV_KINDS,
 };
 
