@@ -132,6 +132,30 @@ static enum status care_foreign(struct care *c, const char *dir, const char *nam
 }
 
 /* private/<row>.<epoch>: needed while the row is leased or accepted with it. */
+static bool has_leaf(const char *path, const char *name)
+{
+	const char *slash = path == NULL ? NULL : strrchr(path, '/');
+
+	return slash != NULL && strcmp(slash + 1, name) == 0;
+}
+
+/* Does the shard's checkpoint name it? */
+static enum status in_checkpoint(struct care *c, int64_t row, const char *name, bool *is,
+    struct error *e)
+{
+	struct ledger_checkpoint k;
+	enum status st = ledger_checkpoint_get(c->ledger, row, &k, e);
+	size_t i;
+
+	if (st != ST_OK)
+		return st;
+	*is = has_leaf(k.folder, name);
+	for (i = 0; i < k.n_files; i++)
+		*is = *is || has_leaf(k.files[i].private_path, name);
+	ledger_checkpoint_free(&k);
+	return ST_OK;
+}
+
 static enum status care_private(struct care *c, const char *dir, const char *name, void *arg,
     struct error *e)
 {
@@ -145,15 +169,18 @@ static enum status care_private(struct care *c, const char *dir, const char *nam
 	(void)arg;
 	if (strncmp(name, "at.", 3) == 0)
 		return care_foreign(c, dir, name, e);
-	if (row <= 0 || epoch <= 0 || *end != '\0')
+	/* row.epoch of an output, row.epoch.number of a checkpoint's folder */
+	if (row <= 0 || epoch <= 0 || (*end != '\0' && *end != '.'))
 		return ST_OK;
 	st = ledger_shard_get(c->ledger, row, &s, e);
 	if (st == ST_OK) {
 		needed = s.s.epoch == epoch && (s.s.state == SHARD_LEASED ||
 		    s.s.state == SHARD_ACCEPTED);
 		ledger_shard_free(&s);
-		if (needed)
-			return ST_OK;
+		if (!needed)
+			st = in_checkpoint(c, row, name, &needed, e);
+		if (st != ST_OK || needed)
+			return st;
 	} else if (st != ST_NOT_FOUND) {
 		return st;
 	}
@@ -205,6 +232,11 @@ static enum status care_files(struct care *c, const struct ledger_run *run, int6
 
 	state_path(c->state, &path, "runs/%s/private", run->name);
 	st = buf_check(&path, e);
+	if (st == ST_OK)
+		st = each_entry(c, path.data, care_private, NULL, e);
+	state_path(c->state, &path, "runs/%s/checkpoints", run->name);
+	if (st == ST_OK)
+		st = buf_check(&path, e);
 	if (st == ST_OK)
 		st = each_entry(c, path.data, care_private, NULL, e);
 	state_path(c->state, &path, "runs/%s/logs", run->name);
@@ -360,6 +392,11 @@ enum status care_private_files(struct state *state, struct ledger *l,
 
 	state_path(state, &path, "runs/%s/private", run->name);
 	st = buf_check(&path, e);
+	if (st == ST_OK)
+		st = each_entry(&c, path.data, care_private, NULL, e);
+	state_path(state, &path, "runs/%s/checkpoints", run->name);
+	if (st == ST_OK)
+		st = buf_check(&path, e);
 	if (st == ST_OK)
 		st = each_entry(&c, path.data, care_private, NULL, e);
 	buf_free(&path);

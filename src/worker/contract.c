@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "model/drain.h"
+#include "worker/save.h"
 
 enum { EXIT_AGAIN = 85 };
 
@@ -87,7 +88,7 @@ static struct attempt *look_at_lane(struct work *w, int lane)
 		return NULL;
 	a->run_lane = lane;
 	a->begun_boot_ns = begin.begun_boot_ns;
-	begin.offset = 0;
+	begin.offset = a->from.offset;
 	begin.deadline_boot_ns = 0;
 	control_adopt(w->body->control, lane, &begin);
 	return a;
@@ -102,8 +103,12 @@ static void read_page(struct work *w, struct attempt *a)
 		return;
 	a->progress_done = view.done;
 	a->progress_total = view.total;
-	if (!view.pending)
+	if (!view.pending || a->saving)
 		return;
+	if (view.sensible && a->folder != NULL) {
+		save_begin(a, &view);
+		return;
+	}
 	if (control_answer(w->body->control, a->run_lane, &view,
 	    view.sensible ? EBB_ANSWER_FAILED : EBB_ANSWER_REFUSED, &e) != ST_OK)
 		log_line(LOG_DEBUG, "%s", e.text);
@@ -148,6 +153,8 @@ static enum ebb_stop_plan plan_for(const struct attempt *a, int64_t left_ms)
 		.done = a->progress_done,
 		.total = a->progress_total,
 		.typical_ms = a->g->avg_run_us / 1000,
+		.saves = a->saved || a->from.epoch > 0,
+		.save_ms = a->save_ms,
 	};
 
 	return drain_plan(&d, left_ms);

@@ -41,6 +41,7 @@ struct page {
 };
 
 struct control {
+	char *dir;
 	int watcher; /* inotify; -1: none */
 	int n;
 	struct page *pages;
@@ -197,9 +198,15 @@ static enum status control_new(const char *dir, int lanes,
 	if (lanes < 1 || lanes > CONTROL_LANES_MAX)
 		return error_set(e, ST_CONFIG, "%d control pages are not possible", lanes);
 	c = mem_zero(sizeof(*c));
-	if (c != NULL)
+	if (c != NULL) {
 		c->pages = mem_zero((size_t)lanes * sizeof(*c->pages));
-	if (c == NULL || c->pages == NULL) {
+		c->dir = mem_dup(dir, strlen(dir));
+	}
+	if (c == NULL || c->pages == NULL || c->dir == NULL) {
+		if (c != NULL) {
+			free(c->pages);
+			free(c->dir);
+		}
 		free(c);
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
@@ -250,7 +257,13 @@ void control_destroy(struct control *c)
 	if (c->watcher != -1)
 		(void)sys_close(c->watcher);
 	free(c->pages);
+	free(c->dir);
 	free(c);
+}
+
+const char *control_folder(const struct control *c)
+{
+	return c->dir;
 }
 
 const char *control_page_path(const struct control *c, int lane)

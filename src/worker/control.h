@@ -36,6 +36,9 @@ enum status control_attach(const char *dir, int lanes, struct control **out,
 /* Removes the files and frees. NULL is fine. */
 void control_destroy(struct control *c);
 
+/* The folder that the pages are in. */
+const char *control_folder(const struct control *c);
+
 /* For $EBB_CONTROL and $EBB_NOTICE_FILE of a lane; lent. */
 const char *control_page_path(const struct control *c, int lane);
 const char *control_notice_path(const struct control *c, int lane);

@@ -244,7 +244,7 @@ static enum status add_shard_env(struct work *w, const struct attempt *a, const 
 	if (st == ST_OK)
 		st = add_text(out, "EBB_OUTPUT", "", e);
 	if (st == ST_OK)
-		st = add_text(out, "EBB_CHECKPOINT", "", e);
+		st = add_text(out, "EBB_CHECKPOINT", a->folder == NULL ? "" : a->folder, e);
 	if (st == ST_OK)
 		st = add_number(out, "EBB_ATTEMPT", s->attempts + 1, e);
 	if (st == ST_OK)
@@ -370,7 +370,8 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.id = a->id,
 		.stdin_fd = -1,
 		.lane = a->lane,
-		.stdout_path = a->shard.final == NULL ? NULL : a->private_path,
+		.stdout_path = a->own_file ? a->private_path : NULL,
+		.offset = a->from.offset,
 		.timeout_ms = a->g->spec->timeout_ms,
 	};
 	const char **args = strings_vector(argv);
@@ -386,7 +387,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 	if (a->g->launch.program == NULL)
 		st = guardian_find_program(args[0], &found, e);
 	if (st == ST_OK && present_on_stdin(a->g->spec))
-		st = pump_start(a->g, &a->shard, &a->pump, &req.stdin_fd, e);
+		st = pump_start(a, &a->pump, &req.stdin_fd, e);
 	if (st == ST_OK) {
 		req.path = found != NULL ? found : a->g->launch.program;
 		req.argv = args;
@@ -412,6 +413,7 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 
 	if (st == ST_OK)
 		st = private_name(w, a, e);
+	a->own_file = a->shard.final != NULL || a->folder != NULL;
 	if (st == ST_OK)
 		st = present_item(a, &item, e);
 	shown = a->shard;

@@ -12,6 +12,7 @@
 #include "model/drain.h"
 #include "worker/contract.h"
 #include "worker/input.h"
+#include "worker/save.h"
 #include "worker/sweep.h"
 
 enum {
@@ -44,29 +45,90 @@ void loop_fatal(struct work *w, enum status st, const struct error *e)
 
 /* ---- claims ---- */
 
+static void end_unstarted(struct attempt *a, enum status st, const struct error *e);
+
 struct claim_op {
 	struct op op;
 	struct stage *g;
 	int64_t below;
 	size_t max;
 	struct ledger_shard shards[CLAIM_MAX];
+	struct ledger_checkpoint from[CLAIM_MAX];
 	size_t n;
 	int64_t next_boot_ms;
 };
 
-static void drop_shards(struct ledger_shard *s, size_t *n)
+static void drop_claim(struct claim_op *c)
 {
-	while (*n > 0)
-		ledger_shard_free(&s[--*n]);
+	while (c->n > 0) {
+		ledger_shard_free(&c->shards[--c->n]);
+		ledger_checkpoint_free(&c->from[c->n]);
+	}
 }
 
 static enum status exec_claim(struct ledger *l, struct op *op, struct error *e)
 {
 	struct claim_op *c = (struct claim_op *)op;
 
-	drop_shards(c->shards, &c->n);
-	return ledger_claim(l, c->g->id, c->g->w->me.id, c->below, c->max, c->shards, &c->n,
+	size_t i;
+	enum status st;
+
+	drop_claim(c);
+	st = ledger_claim(l, c->g->id, c->g->w->me.id, c->below, c->max, c->shards, &c->n,
 	    &c->next_boot_ms, e);
+	for (i = 0; st == ST_OK && save_is_kept(c->g) && i < c->n; i++) {
+		if (c->shards[i].attempts > 0)
+			st = ledger_checkpoint_get(l, c->shards[i].row, &c->from[i], e);
+	}
+	return st;
+}
+
+/* ---- what the last checkpoint of a shard holds ---- */
+
+static void job_restore(uv_work_t *job)
+{
+	struct attempt *a = job->data;
+
+	a->step = save_restore(a, &a->step_error);
+}
+
+static void job_restored(uv_work_t *job, int status)
+{
+	struct attempt *a = job->data;
+	struct work *w = a->w;
+
+	(void)status;
+	w->restoring--;
+	if (w->closing)
+		return;
+	if (a->step == ST_OK)
+		attempt_push(&w->ready, a);
+	else
+		end_unstarted(a, a->step, &a->step_error);
+	loop_step(w);
+}
+
+/* A claimed shard, once it has what it begins with. */
+static void make_ready(struct attempt *a)
+{
+	struct work *w = a->w;
+	enum status st;
+
+	a->run_lane = -1;
+	if (!save_is_kept(a->g)) {
+		attempt_push(&w->ready, a);
+		return;
+	}
+	save_verify(a);
+	st = save_make_folder(a, &a->step_error);
+	a->job.data = a;
+	if (st != ST_OK)
+		end_unstarted(a, st, &a->step_error);
+	else if (a->from.folder == NULL ||
+	    uv_queue_work(&w->loop, &a->job, job_restore, job_restored) != 0)
+		attempt_push(&w->ready, a);
+	else
+		w->restoring++;
 }
 
 static void done_claim(struct op *op)
@@ -78,7 +140,7 @@ static void done_claim(struct op *op)
 
 	w->claiming = false;
 	if (op->status != ST_OK) {
-		drop_shards(c->shards, &c->n); /* of a group that was not committed */
+		drop_claim(c); /* of a group that was not committed */
 		loop_fatal(w, op->status, &op->error);
 	} else {
 		for (i = 0; i < c->n; i++) {
@@ -86,10 +148,12 @@ static void done_claim(struct op *op)
 			struct error e;
 
 			if (a != NULL) {
-				attempt_push(&w->ready, a);
+				a->from = c->from[i];
+				make_ready(a);
 				continue;
 			}
 			ledger_shard_free(&c->shards[i]);
+			ledger_checkpoint_free(&c->from[i]);
 			loop_fatal(w, error_set(&e, ST_NO_MEMORY, "out of memory"), &e);
 		}
 		g->nothing_ready = c->n == 0;
@@ -134,7 +198,7 @@ static bool is_open(const struct stage *g)
 static void claim_more(struct stage *g)
 {
 	struct work *w = g->w;
-	size_t in_hand = w->ready.n + w->sent;
+	size_t in_hand = w->ready.n + w->sent + w->restoring;
 	size_t want = wanted(g);
 	struct claim_op *c;
 
@@ -315,6 +379,7 @@ static void give_back(struct attempt *a)
 {
 	pump_drop(a->pump);
 	a->pump = NULL;
+	save_drop_folder(a); /* empty, or a copy */
 	a->op.exec = exec_give_back;
 	a->op.done = done_free;
 	committer_submit(a->w->committer, &a->op);
@@ -386,8 +451,7 @@ static bool is_suspect(const struct attempt *a)
 	    (a->w->stop_level == 0 || now_ms() - a->w->stop_boot_ms < SUSPECT_MS);
 }
 
-/* What an end means, and what is to be done about it. */
-static void judge_end(struct attempt *a)
+void loop_judge(struct attempt *a)
 {
 	const struct guardian_end *end = &a->end;
 	struct work *w = a->w;
@@ -429,12 +493,16 @@ static void take_end(struct work *w, const struct guardian_end *end)
 		give_back(a);
 		return;
 	}
+	if (a->saving) {
+		a->end_waits = true;
+		return;
+	}
 	if (is_suspect(a) && w->stop_level == 0) {
 		a->suspect_until_ms = now_ms() + SUSPECT_MS;
 		attempt_push(&w->suspects, a);
 		return;
 	}
-	judge_end(a);
+	loop_judge(a);
 }
 
 void loop_receive(struct work *w)
@@ -470,7 +538,7 @@ static void judge_suspects(struct work *w)
 		if (w->stop_level == 0 && now_ms() < a->suspect_until_ms)
 			attempt_push(&w->suspects, a);
 		else
-			judge_end(a);
+			loop_judge(a);
 	}
 }
 

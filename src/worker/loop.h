@@ -11,6 +11,8 @@ void loop_step(struct work *w);
 void loop_receive(struct work *w);
 /* Every 100 ms or so: drains, the progress line, other workers. */
 void loop_tick(struct work *w);
+/* What an end means, and what is to be done about it. */
+void loop_judge(struct attempt *a);
 void loop_signal(struct work *w, int sig);
 /* Counts and logs what the publisher has finished since. */
 void loop_take_published(struct work *w);

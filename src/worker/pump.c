@@ -19,6 +19,7 @@ struct pump {
 	int pipe_write;
 	int64_t offset;              /* SPEC_BYTES */
 	int64_t length;
+	int64_t skip;                /* bytes that an earlier attempt has processed */
 	struct file_version planned; /* SPEC_BYTES */
 	char *item;
 	size_t item_len;
@@ -63,14 +64,15 @@ static enum status send_range(struct pump *p, int fd, const char *path, int64_t 
 
 static enum status feed_range(struct pump *p, struct error *e)
 {
-	int64_t left = p->length;
+	int64_t skip = p->skip < p->length ? p->skip : p->length;
+	int64_t left = p->length - skip;
 	struct file_version now;
 	enum status st;
 	int fd = sys_open(p->item, O_RDONLY | O_NONBLOCK, 0);
 
 	if (fd == -1)
 		return error_os(e, errno, "cannot open %s", p->item);
-	st = send_range(p, fd, p->item, p->offset, &left, e);
+	st = send_range(p, fd, p->item, p->offset + skip, &left, e);
 	now = version_of_fd(fd);
 	(void)sys_close(fd);
 	if (st == ST_OK && ((left > 0 && !p->gone) || !file_version_equal(&now, &p->planned)))
@@ -83,13 +85,17 @@ static enum status feed_range(struct pump *p, struct error *e)
 static enum status feed_file(struct pump *p, const char *path, struct error *e)
 {
 	int64_t left;
+	int64_t skip;
 	enum status st;
 	int fd = sys_open(path, O_RDONLY | O_NONBLOCK, 0);
 
 	if (fd == -1)
 		return error_os(e, errno, "cannot open %s", path);
 	left = version_of_fd(fd).size;
-	st = send_range(p, fd, path, 0, &left, e);
+	skip = p->skip < left ? p->skip : left;
+	p->skip -= skip;
+	left -= skip;
+	st = send_range(p, fd, path, skip, &left, e);
 	(void)sys_close(fd);
 	return st;
 }
@@ -125,7 +131,7 @@ static enum status feed_all(struct pump *p, struct error *e)
 
 static enum status feed_line(struct pump *p, struct error *e)
 {
-	size_t at = 0;
+	size_t at = p->skip < (int64_t)p->item_len + 1 ? (size_t)p->skip : p->item_len + 1;
 
 	p->item[p->item_len] = '\n'; /* where its NUL was */
 	while (at < p->item_len + 1) {
@@ -170,16 +176,18 @@ static void pump_free(struct pump *p)
 	free(p);
 }
 
-enum status pump_start(const struct stage *g, const struct ledger_shard *s, struct pump **out,
-    int *read_fd, struct error *e)
+enum status pump_start(const struct attempt *a, struct pump **out, int *read_fd,
+    struct error *e)
 {
+	const struct ledger_shard *s = &a->shard;
 	struct pump *p = mem_zero(sizeof(*p));
 	int fds[2];
 	int r;
 
 	if (p == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	p->g = g;
+	p->g = a->g;
+	p->skip = a->from.offset;
 	p->offset = s->offset;
 	p->length = s->length;
 	p->planned = s->version;

@@ -55,6 +55,15 @@ struct attempt {
 	int64_t progress_total;   /* 0: it does not say */
 	enum ebb_stop_plan plan;  /* the last that it was told */
 	int64_t suspect_until_ms; /* until then somebody may tell ebb the same */
+	struct ledger_checkpoint from; /* what it begins with; epoch 0: nothing */
+	char *folder;             /* $EBB_CHECKPOINT; NULL: none */
+	char *own_copy;           /* of the folder, by its last checkpoint */
+	uint64_t n_saves;
+	int64_t save_began_ms;
+	int64_t save_ms;          /* what its last checkpoint took; 0: none yet */
+	bool own_file;            /* stdout went to private_path, not to a spool */
+	bool saving;              /* a checkpoint is being made */
+	bool end_waits;           /* for it: the attempt has ended */
 	bool saved;               /* a checkpoint became durable in this attempt */
 	bool stopped;             /* ebb sent it the stop signal, or KILL */
 	bool no_retry;
@@ -142,6 +151,7 @@ struct work {
 	struct attempt_list ready;/* claimed, not yet sent to the guardian */
 	struct attempt *inflight[INFLIGHT_MAX]; /* by id % INFLIGHT_MAX */
 	uint64_t next_id;
+	size_t restoring;         /* claimed; their folder is being restored */
 	size_t sent;              /* at the guardian: waiting or running */
 	struct attempt *all;      /* every attempt that is not freed yet */
 	size_t open;              /* their number */
@@ -203,8 +213,8 @@ enum status present_item(struct attempt *a, struct buf *item, struct error *e) M
 enum status present_secret(const struct spec_secret *s, struct buf *out, struct error *e) MUST_USE;
 
 /* pump.c: feeds a child's stdin with what its shard names. */
-enum status pump_start(const struct stage *g, const struct ledger_shard *s, struct pump **out,
-    int *read_fd, struct error *e) MUST_USE;
+enum status pump_start(const struct attempt *a, struct pump **out, int *read_fd,
+    struct error *e) MUST_USE;
 /* After the child has ended. ST_CORRUPT: the file changed or was cut short
  * under way. NULL is ST_OK. */
 enum status pump_finish(struct pump *p, struct error *e) MUST_USE;

@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "worker/contract.h"
 #include "worker/input.h"
+#include "worker/save.h"
 #include "worker/work.h"
 
 void attempt_push(struct attempt_list *l, struct attempt *a)
@@ -71,6 +72,9 @@ void attempt_free(struct attempt *a)
 	a->w->open--;
 	a->g->open--;
 	ledger_shard_free(&a->shard);
+	ledger_checkpoint_free(&a->from);
+	free(a->folder);
+	free(a->own_copy);
 	free(a->private_path);
 	if (a->list_path != NULL)
 		(void)!sys_unlink(a->list_path);
@@ -167,7 +171,7 @@ void wrap_classify(struct attempt *a)
 bool wrap_needed(const struct attempt *a)
 {
 	return a->pump != NULL || a->end.trash != 0 || a->g->spec->shard == SPEC_ALL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
-	    a->shard.final != NULL || a->rec.cause == CAUSE_FAILED;
+	    a->own_file || a->rec.cause == CAUSE_FAILED;
 }
 
 /* The last line that says something, for the summary. */
@@ -289,8 +293,9 @@ static void drop_output(struct attempt *a)
 	struct buf from = {0};
 	struct error e;
 
-	if (a->shard.final != NULL) {
-		if (store_discard(a->w->store, a->private_path, &e) != ST_OK)
+	if (a->own_file) {
+		/* The first part of it may be what the next attempt goes on from. */
+		if (!a->saved && store_discard(a->w->store, a->private_path, &e) != ST_OK)
 			log_line(LOG_WARN, "%s", e.text);
 	} else if (a->end.out_bytes > 0) {
 		spool_path(a, "out", &from);
@@ -306,10 +311,14 @@ static enum status seal_output(struct attempt *a, struct error *e)
 	struct store_sum sum;
 	enum status st = ST_OK;
 
-	if (a->shard.final == NULL && a->end.out_bytes == 0)
+	if (a->shard.final == NULL && a->end.out_bytes == 0 && a->from.n_files == 0) {
+		drop_output(a);
 		return ST_OK;
-	if (a->shard.final == NULL)
+	}
+	if (!a->own_file)
 		st = adopt_spool(a, e);
+	else
+		st = save_join(a, e);
 	if (st == ST_OK)
 		st = store_seal(a->w->store, a->private_path, &sum, e);
 	if (st != ST_OK)
@@ -375,6 +384,7 @@ void wrap_run(struct attempt *a)
 
 	a->pump = NULL;
 	remove_trash(a);
+	save_drop_folder(a);
 	if (a->end.err_bytes > 0)
 		keep_stderr(a);
 	if (a->rec.cause == CAUSE_DONE && st != ST_OK) {

@@ -1,0 +1,320 @@
+#include "worker/save.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/copy.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "worker/contract.h"
+#include "worker/loop.h"
+
+bool save_is_kept(const struct stage *g)
+{
+	return g->w->pipeline->name[0] != '\0';
+}
+
+static bool is_whole(const struct ledger_checkpoint *c)
+{
+	struct stat sb;
+	size_t i;
+
+	for (i = 0; i < c->n_files; i++) {
+		if (stat(c->files[i].private_path, &sb) == -1 || sb.st_size < c->files[i].size)
+			return false;
+	}
+	return c->folder == NULL || (stat(c->folder, &sb) == 0 && S_ISDIR(sb.st_mode));
+}
+
+void save_verify(struct attempt *a)
+{
+	struct buf name = {0};
+
+	if (a->from.epoch == 0 || is_whole(&a->from))
+		return;
+	shard_name(&a->shard, &name);
+	log_line(LOG_WARN, "what the checkpoint of %s names is gone; it begins anew",
+	    name.data == NULL ? "a shard" : name.data);
+	buf_free(&name);
+	ledger_checkpoint_free(&a->from);
+}
+
+/* ---- the task's folder ---- */
+
+enum status save_make_folder(struct attempt *a, struct error *e)
+{
+	struct buf path = {0};
+	enum status st;
+
+	buf_printf(&path, "%s/%lld.%lld", control_folder(a->w->body->control),
+	    (long long)a->shard.row, (long long)a->shard.s.epoch);
+	st = buf_check(&path, e);
+	if (st == ST_OK && sys_mkdir(path.data, 0700) == -1)
+		st = error_os(e, errno, "cannot make the folder %s", path.data);
+	if (st == ST_OK)
+		a->folder = path.data;
+	else
+		buf_free(&path);
+	return st;
+}
+
+enum status save_restore(struct attempt *a, struct error *e)
+{
+	return copy_tree_into(a->from.folder, a->folder, e);
+}
+
+void save_drop_folder(struct attempt *a)
+{
+	struct error e;
+
+	if (a->folder == NULL)
+		return;
+	if (sys_rmdir(a->folder) == -1 && file_remove_tree(a->folder, &e) != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
+	free(a->folder);
+	a->folder = NULL;
+}
+
+/* ---- joining ---- */
+
+static enum status join_into(struct attempt *a, int fd, const char *name, struct error *e)
+{
+	struct stat sb;
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < a->from.n_files; i++)
+		st = copy_bytes(a->from.files[i].private_path, a->from.files[i].size, fd, name, e);
+	if (st == ST_OK && stat(a->private_path, &sb) == -1)
+		st = error_os(e, errno, "cannot look at %s", a->private_path);
+	return st == ST_OK ? copy_bytes(a->private_path, sb.st_size, fd, name, e) : st;
+}
+
+enum status save_join(struct attempt *a, struct error *e)
+{
+	struct buf joined = {0};
+	enum status st;
+	int fd;
+
+	if (a->from.n_files == 0)
+		return ST_OK;
+	buf_printf(&joined, "%s.joined", a->private_path);
+	st = buf_check(&joined, e);
+	if (st != ST_OK)
+		return st;
+	fd = sys_open(joined.data, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
+	if (fd == -1) {
+		st = error_os(e, errno, "cannot create %s", joined.data);
+	} else {
+		st = join_into(a, fd, joined.data, e);
+		if (sys_close(fd) == -1 && st == ST_OK)
+			st = error_os(e, errno, "cannot close %s", joined.data);
+	}
+	/* store_seal syncs what is then under the private name. */
+	if (st == ST_OK && sys_rename(joined.data, a->private_path) == -1)
+		st = error_os(e, errno, "cannot rename %s to %s", joined.data, a->private_path);
+	if (st != ST_OK)
+		(void)!sys_unlink(joined.data);
+	buf_free(&joined);
+	return st;
+}
+
+/* ---- saving ---- */
+
+struct save {
+	struct op op;   /* first */
+	uv_work_t job;
+	struct attempt *a;
+	struct control_view request;
+	struct ledger_checkpoint made;
+	enum status status;
+	struct error error;
+};
+
+static void save_free(struct save *s)
+{
+	ledger_checkpoint_free(&s->made);
+	free(s);
+}
+
+/* Pieces of earlier attempts, and the first bytes of this one's output. */
+static enum status list_pieces(struct save *s, struct error *e)
+{
+	const struct attempt *a = s->a;
+	const struct ledger_checkpoint *from = &a->from;
+	struct ledger_file *f = mem_zero((from->n_files + 1) * sizeof(*f));
+	struct stat sb;
+	size_t i;
+
+	s->made.files = f;
+	for (i = 0; f != NULL && i <= from->n_files; i++) {
+		const char *path = i < from->n_files ? from->files[i].private_path : a->private_path;
+
+		f[i].private_path = mem_dup(path, strlen(path));
+		f[i].final_path = mem_dup("", 0);
+		s->made.n_files++;
+		if (f[i].private_path == NULL || f[i].final_path == NULL)
+			f = NULL;
+		else if (i < from->n_files)
+			f[i].size = from->files[i].size;
+	}
+	if (f == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	if (stat(a->private_path, &sb) == -1)
+		return error_os(e, errno, "cannot look at %s", a->private_path);
+	f[from->n_files].size = sb.st_size;
+	return ST_OK;
+}
+
+static enum status copy_folder(struct save *s, struct error *e)
+{
+	struct attempt *a = s->a;
+	struct buf dir = {0};
+	int64_t bytes;
+	enum status st = state_mkdir(a->w->opt->state, &dir, e, "runs/%s/checkpoints",
+	    a->w->opt->run.name);
+	struct buf path = {0};
+
+	if (st == ST_OK) {
+		buf_printf(&path, "%s/%lld.%lld.%llu", dir.data, (long long)a->shard.row,
+		    (long long)a->shard.s.epoch, (unsigned long long)++a->n_saves);
+		st = buf_check(&path, e);
+	}
+	if (st == ST_OK)
+		st = copy_tree(a->folder, path.data, &bytes, e);
+	if (st == ST_OK)
+		st = file_sync_dir(dir.data, e);
+	if (st == ST_OK) {
+		s->made.folder = path.data;
+		path.data = NULL;
+	} else if (path.data != NULL) {
+		struct error again;
+
+		(void)!file_remove_tree(path.data, &again);
+	}
+	buf_free(&path);
+	buf_free(&dir);
+	return st;
+}
+
+/* Output and folder, durable; on a pool thread. */
+static enum status make_durable(struct save *s, struct error *e)
+{
+	struct attempt *a = s->a;
+	const char *name = a->private_path;
+	enum status st = list_pieces(s, e);
+
+	if (st == ST_OK)
+		st = file_sync(name, e);
+	if (st == ST_OK)
+		st = store_sync_names(a->w->store, &name, 1, e);
+	if (st == ST_OK)
+		st = copy_folder(s, e);
+	return st;
+}
+
+static void job_save(uv_work_t *job)
+{
+	struct save *s = job->data;
+
+	sys_point("checkpoint.before");
+	s->status = make_durable(s, &s->error);
+}
+
+static enum status exec_save(struct ledger *l, struct op *op, struct error *e)
+{
+	struct save *s = (struct save *)op;
+
+	return ledger_checkpoint(l, s->a->shard.row, &s->made, e);
+}
+
+static void answer(struct save *s, enum ebb_answer word)
+{
+	struct attempt *a = s->a;
+	struct error e;
+
+	if (a->run_lane >= 0 && !a->end_waits &&
+	    control_answer(a->w->body->control, a->run_lane, &s->request, word, &e) != ST_OK)
+		log_line(LOG_DEBUG, "%s", e.text);
+}
+
+static void remove_copy(const char *folder)
+{
+	struct error e;
+
+	if (folder != NULL && file_remove_tree(folder, &e) != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
+}
+
+static void save_end(struct save *s, enum status st, const struct error *e)
+{
+	struct attempt *a = s->a;
+
+	a->saving = false;
+	if (st == ST_OK) {
+		a->saved = true;
+		answer(s, EBB_ANSWER_DURABLE);
+		/* The one before in this attempt; those of others go with the shard. */
+		remove_copy(a->own_copy);
+		free(a->own_copy);
+		a->own_copy = s->made.folder;
+		s->made.folder = NULL;
+		a->save_ms = sys_boot_ns() / 1000000 - a->save_began_ms;
+	} else {
+		answer(s, st == ST_FENCED ? EBB_ANSWER_FENCED : EBB_ANSWER_FAILED);
+		remove_copy(s->made.folder);
+		if (st != ST_FENCED)
+			log_line(LOG_WARN, "a checkpoint was not kept: %s", e->text);
+	}
+	save_free(s);
+	if (a->end_waits)
+		loop_judge(a);
+	loop_step(a->w);
+}
+
+static void done_save(struct op *op)
+{
+	sys_point("checkpoint.after");
+	save_end((struct save *)op, op->status, &op->error);
+}
+
+static void job_saved(uv_work_t *job, int status)
+{
+	struct save *s = job->data;
+
+	(void)status;
+	if (s->a->w->closing) {
+		save_free(s);
+		return;
+	}
+	if (s->status != ST_OK) {
+		save_end(s, s->status, &s->error);
+		return;
+	}
+	s->op.exec = exec_save;
+	s->op.done = done_save;
+	s->op.urgent = true;
+	committer_submit(s->a->w->committer, &s->op);
+}
+
+void save_begin(struct attempt *a, const struct control_view *request)
+{
+	struct save *s = mem_zero(sizeof(*s));
+
+	if (s == NULL)
+		return; /* it stays asked for */
+	s->a = a;
+	s->request = *request;
+	s->made.epoch = a->shard.s.epoch;
+	s->made.offset = request->offset;
+	a->saving = true;
+	a->save_began_ms = sys_boot_ns() / 1000000;
+	s->job.data = s;
+	if (uv_queue_work(&a->w->loop, &s->job, job_save, job_saved) != 0)
+		save_end(s, error_set(&s->error, ST_NO_MEMORY, "out of memory"), &s->error);
+}
