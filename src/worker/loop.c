@@ -192,7 +192,8 @@ static size_t wanted(const struct stage *g)
 /* There may be shards to claim, as far as this worker knows. */
 static bool is_open(const struct stage *g)
 {
-	return !g->plan_wanted && !g->nothing_ready && !g->last.sealed && stage_inputs_ready(g);
+	return !g->w->failed_stop && !g->plan_wanted && !g->nothing_ready && !g->last.sealed &&
+	    stage_inputs_ready(g);
 }
 
 static void claim_more(struct stage *g)
@@ -251,6 +252,8 @@ static bool rule_met(const struct halt_rule *h, int64_t n, int64_t total)
 		return n >= h->count;
 	return total > 0 && n * 100 >= total * h->percent && n > 2;
 }
+
+static void look(struct work *w, bool sweep);
 
 /* What waits in the guardian's queue never began. */
 static void drop_waiting(struct work *w)
@@ -338,6 +341,7 @@ static void done_end(struct op *op)
 		if (a->end.id != 0)
 			joblog_write(w, a);
 		if (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE) {
+			look(w, false);
 			w->now_failed++;
 			keep_failure(w, a);
 			tell_failure(w, a);
@@ -593,7 +597,7 @@ static int reserve_lane(struct work *w, const struct stage *g)
 
 static void send_ready(struct work *w)
 {
-	while (w->ready.n > 0 && w->stop_level == 0 && may_send(w, w->ready.first)) {
+	while (w->ready.n > 0 && w->stop_level == 0 && !w->failed_stop && may_send(w, w->ready.first)) {
 		struct attempt *a = attempt_pop(&w->ready);
 		struct error e;
 		enum status st;
@@ -716,6 +720,19 @@ static void say_start(struct work *w)
 	progress_start(w);
 }
 
+/* on_failed: stop */
+static void stop_for_failures(struct stage *g)
+{
+	struct work *w = g->w;
+
+	if (w->failed_stop || w->stop_level > 0)
+		return;
+	w->failed_stop = true;
+	drop_waiting(w);
+	log_line(LOG_INFO, "%s: too much of stage %s has failed; what runs may finish, nothing new "
+	    "begins (on_failed: continue does the rest)", w->opt->run.name, g->spec->name);
+}
+
 static void take_look(struct stage *g, const struct ledger_stage *now)
 {
 	g->last = *now;
@@ -723,6 +740,8 @@ static void take_look(struct stage *g, const struct ledger_stage *now)
 		g->nothing_ready = false;
 	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
 		loop_recover(g);
+	if (stage_ends_run(g))
+		stop_for_failures(g);
 	/* Nobody is planning it, as far as one can see: the lease will tell. */
 	if (!now->plan_complete && g->planner == NULL && stage_can_be_planned(g))
 		g->plan_wanted = true;
@@ -848,8 +867,10 @@ static bool is_idle(const struct work *w)
 	for (i = 0; i < w->n_stages; i++) {
 		const struct stage *g = &w->stage[i];
 
-		if (g->sealing || g->recovering || is_open(g) || (g->planner != NULL &&
-		    !stage_is_planned(g)) || (g->plan_wanted && stage_inputs_ready(g)))
+		if (g->sealing || g->recovering || is_open(g))
+			return false;
+		if (!w->failed_stop && ((g->planner != NULL &&
+		    !stage_is_planned(g)) || (g->plan_wanted && stage_inputs_ready(g))))
 			return false;
 	}
 	return w->open == 0 && !w->claiming && !w->looking;
@@ -924,7 +945,7 @@ static void check_end(struct work *w)
 	if (!w->finishing) {
 		w->finishing = true;
 		look(w, true);
-	} else if (all_settled(w) || nobody_plans(w)) {
+	} else if (w->failed_stop || all_settled(w) || nobody_plans(w)) {
 		uv_stop(&w->loop);
 	}
 }
@@ -994,6 +1015,8 @@ void loop_step(struct work *w)
 	for (i = 0; i < w->n_stages; i++)
 		check_plan(&w->stage[i]);
 	judge_suspects(w);
+	while (w->failed_stop && w->ready.n > 0)
+		give_back(attempt_pop(&w->ready));
 	if (w->stop_level > 0) {
 		drain_step(w);
 	} else {

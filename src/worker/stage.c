@@ -75,6 +75,14 @@ int64_t stage_allowance(const struct stage *g)
 	return share > g->spec->allow_failed ? share : g->spec->allow_failed;
 }
 
+bool stage_ends_run(const struct stage *g)
+{
+	return g->spec->stop_on_failed && !g->last.sealed && !g->plan_wanted &&
+	    ledger_stage_failed(&g->last) > stage_allowance(g) &&
+	    /* Of a share, the whole has to be known. */
+	    (g->last.plan_complete || g->spec->allow_failed_ppm == 0);
+}
+
 static bool is_through(const struct stage *g)
 {
 	const int64_t *n = g->last.count;

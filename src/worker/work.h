@@ -164,6 +164,8 @@ struct work {
 	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
 	int64_t stop_boot_ms;     /* when the drain began */
 	int64_t grace_ms;         /* what runs may go on for so long after that */
+	bool failed_stop;         /* too much failed (on_failed: stop): what runs may
+	                           * finish, nothing new begins */
 	bool stop_now;            /* nobody may finish */
 	enum ebb_stop_reason stop_reason;
 	bool kill_sent;
@@ -190,6 +192,8 @@ bool stage_is_planned(const struct stage *g);
 bool stage_can_be_planned(const struct stage *g);
 /* How many of its shards may fail for good. */
 int64_t stage_allowance(const struct stage *g);
+/* More of it has failed for good than may, and that is to end the run. */
+bool stage_ends_run(const struct stage *g);
 /* By the newest look: sealed, or nothing can be done about it any more. */
 bool stage_is_settled(const struct stage *g);
 /* By the newest look: whole, but not sealed. */
