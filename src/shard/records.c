@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
@@ -255,4 +256,51 @@ enum status records_next_start(int fd, enum records_kind kind, int64_t at, int64
 	}
 	*start = size;
 	return ST_OK;
+}
+
+/* Records that end with one byte: those bytes are counted. */
+static enum status skip_terminated(int fd, char terminator, int64_t at, int64_t size, int64_t n,
+    const char *name, int64_t *end, struct error *e)
+{
+	enum { SKIP_CHUNK = 256 << 10 };
+	char *chunk = sys_alloc(SKIP_CHUNK);
+	enum status st = ST_OK;
+
+	if (chunk == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	while (st == ST_OK && n > 0 && at < size) {
+		size_t want = size - at < SKIP_CHUNK ? (size_t)(size - at) : SKIP_CHUNK;
+		ssize_t got = sys_pread(fd, chunk, want, at);
+		const char *p = chunk;
+
+		if (got == -1)
+			st = error_os(e, errno, "cannot read %s", name);
+		else if (got == 0)
+			st = error_set(e, ST_CORRUPT, "%s is shorter than it was", name);
+		while (got > 0 && n > 0 && p != NULL) {
+			p = memchr(p, terminator, (size_t)(chunk + got - p));
+			if (p != NULL) {
+				p++;
+				n--;
+			}
+		}
+		at += p == NULL ? got : p - chunk;
+	}
+	*end = at < size ? at : size;
+	free(chunk);
+	return st;
+}
+
+enum status records_skip(int fd, enum records_kind kind, int64_t at, int64_t size, int64_t n,
+    const char *name, int64_t *end, struct error *e)
+{
+	enum status st = ST_OK;
+
+	if (kind == RECORDS_LINES || kind == RECORDS_NUL)
+		return skip_terminated(fd, kind == RECORDS_LINES ? '\n' : '\0', at, size, n, name, end,
+		    e);
+	for (; st == ST_OK && n > 0 && at < size; n--)
+		st = records_next_start(fd, kind, at + 1, size, name, &at, e);
+	*end = at;
+	return st;
 }

@@ -29,4 +29,9 @@ const char *records_name(enum records_kind k);
 enum status records_next_start(int fd, enum records_kind kind, int64_t at, int64_t size,
     const char *name, int64_t *start, struct error *e) MUST_USE;
 
+/* Where n records end that begin at the record start `at`, or `size` when there
+ * are fewer. Statuses as of records_next_start. */
+enum status records_skip(int fd, enum records_kind kind, int64_t at, int64_t size, int64_t n,
+    const char *name, int64_t *end, struct error *e) MUST_USE;
+
 #endif

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "model/drain.h"
+#include "worker/batch.h"
 #include "worker/save.h"
 
 enum { EXIT_AGAIN = 85 };
@@ -14,6 +15,7 @@ enum { EXIT_AGAIN = 85 };
 struct lane_view {
 	int64_t row;             /* of the attempt that was last seen in it */
 	int64_t epoch;
+	int64_t begun_boot_ns;
 	struct attempt *attempt; /* NULL: none that still runs */
 };
 
@@ -79,10 +81,12 @@ static struct attempt *look_at_lane(struct work *w, int lane)
 		return NULL;
 	begin.epoch = __atomic_load_n(&slot->epoch, __ATOMIC_ACQUIRE);
 	begin.begun_boot_ns = __atomic_load_n(&slot->started_boot_ns, __ATOMIC_ACQUIRE);
-	if (v->row == __atomic_load_n(&slot->row, __ATOMIC_ACQUIRE) && v->epoch == begin.epoch)
+	if (v->row == __atomic_load_n(&slot->row, __ATOMIC_ACQUIRE) && v->epoch == begin.epoch &&
+	    v->begun_boot_ns == begin.begun_boot_ns)
 		return v->attempt;
 	v->row = __atomic_load_n(&slot->row, __ATOMIC_ACQUIRE);
 	v->epoch = begin.epoch;
+	v->begun_boot_ns = begin.begun_boot_ns;
 	v->attempt = a = find_attempt(w, v->row, v->epoch);
 	if (a == NULL)
 		return NULL;
@@ -140,6 +144,8 @@ static void tell(struct work *w, struct attempt *a, const struct contract_stop *
 	a->plan = plan;
 	if (plan == EBB_PLAN_FINISH || a->stopped)
 		return;
+	if (batch_can_wait(a, stop->deadline_boot_ms - sys_boot_ns() / 1000000))
+		return;
 	a->stopped = true;
 	/* A guardian that is gone shows when its ends are read. */
 	(void)!guardian_stop_task(w->body->guardian, a->id,
@@ -175,7 +181,7 @@ void contract_drain(struct work *w, const struct contract_stop *stop)
 		plan = plan_for(a, left_ms);
 		if (plan == EBB_PLAN_FINISH && stop->now)
 			plan = EBB_PLAN_CHECKPOINT;
-		if (plan != a->plan)
+		if (plan != a->plan || (batch_is_on(a) && plan != EBB_PLAN_FINISH))
 			tell(w, a, stop, plan);
 	}
 }
@@ -196,11 +202,14 @@ static enum cause after_stop(const struct attempt *a)
 	return CAUSE_INTERRUPTED;
 }
 
+int contract_again(const struct spec *s)
+{
+	return s->checkpoint_exit == 0 ? EXIT_AGAIN : s->checkpoint_exit;
+}
+
 enum cause contract_cause(const struct attempt *a)
 {
-	int again = a->g->spec->checkpoint_exit == 0 ? EXIT_AGAIN : a->g->spec->checkpoint_exit;
-
-	if (a->end.exit_code == again && a->saved)
+	if (a->end.exit_code == contract_again(a->g->spec) && a->saved)
 		return CAUSE_CHECKPOINTED;
 	if (a->stopped)
 		return after_stop(a);

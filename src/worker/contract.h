@@ -21,6 +21,8 @@ struct contract_stop {
 };
 void contract_drain(struct work *w, const struct contract_stop *stop);
 
+/* The exit code that says "progress saved, run me again". */
+int contract_again(const struct spec *s);
 /* The attempt has ended: what its end means, once it was told to stop. */
 enum cause contract_cause(const struct attempt *a);
 

@@ -214,7 +214,7 @@ enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, 
 	buf_append(b, &head, sizeof(head));
 	buf_append(b, req->path, strlen(req->path) + 1);
 	if (req->stdout_path != NULL) {
-		head.flags |= WIRE_STDOUT_PATH;
+		head.flags |= WIRE_STDOUT_PATH | (req->append ? WIRE_APPEND : 0);
 		buf_append(b, req->stdout_path, strlen(req->stdout_path) + 1);
 	}
 	head.argc = put_strings(b, req->argv);

@@ -86,6 +86,7 @@ struct guardian_spawn {
 	int64_t timeout_ms;     /* TERM to the group after so long, KILL 5 s after
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */
+	bool append;            /* stdout_path is there and goes on */
 	int64_t offset;         /* where it begins: $EBB_OFFSET and the page */
 };
 

@@ -386,7 +386,7 @@ void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 		return;
 	}
 	out_path = request_stdout_path(r);
-	e = spool_begin(l->spool, i, out_path, &out, &err);
+	e = spool_begin(l->spool, i, out_path, (r->head.flags & WIRE_APPEND) != 0, &out, &err);
 	if (e != 0) {
 		lane_refuse(l, r, GUARDIAN_SETUP_FAILED, e);
 		return;
@@ -394,7 +394,8 @@ void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 	result = start_child(l, i, r, out, err);
 	if (result != SPAWN_OK) {
 		e = errno;
-		spool_cancel(l->spool, i, out_path);
+		/* What earlier batches wrote stays. */
+		spool_cancel(l->spool, i, r->head.flags & WIRE_APPEND ? NULL : out_path);
 		lane_refuse(l, r, result == SPAWN_EXEC_FAILED ? GUARDIAN_EXEC_FAILED
 		    : GUARDIAN_SETUP_FAILED, e);
 		return;

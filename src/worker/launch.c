@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/batch.h"
 #include "worker/input.h"
 #include "worker/work.h"
 
@@ -371,7 +372,8 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.stdin_fd = -1,
 		.lane = a->lane,
 		.stdout_path = a->own_file ? a->private_path : NULL,
-		.offset = a->from.offset,
+		.offset = batch_is_on(a) ? a->batch_at : a->from.offset,
+		.append = batch_is_on(a) && a->first_started_ns != 0,
 		.timeout_ms = a->g->spec->timeout_ms,
 	};
 	const char **args = strings_vector(argv);
@@ -411,7 +413,7 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 	char none[] = "";
 	enum status st = check_input(a, e);
 
-	if (st == ST_OK)
+	if (st == ST_OK && a->private_path == NULL)
 		st = private_name(w, a, e);
 	a->own_file = a->shard.final != NULL || a->folder != NULL;
 	if (st == ST_OK)

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/drain.h"
+#include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/input.h"
 #include "worker/save.h"
@@ -44,8 +45,6 @@ void loop_fatal(struct work *w, enum status st, const struct error *e)
 }
 
 /* ---- claims ---- */
-
-static void end_unstarted(struct attempt *a, enum status st, const struct error *e);
 
 struct claim_op {
 	struct op op;
@@ -104,7 +103,7 @@ static void job_restored(uv_work_t *job, int status)
 	if (a->step == ST_OK)
 		attempt_push(&w->ready, a);
 	else
-		end_unstarted(a, a->step, &a->step_error);
+		loop_end_unstarted(a, a->step, &a->step_error);
 	loop_step(w);
 }
 
@@ -120,10 +119,11 @@ static void make_ready(struct attempt *a)
 		return;
 	}
 	save_verify(a);
+	a->batch_at = a->saved_at = a->from.offset;
 	st = save_make_folder(a, &a->step_error);
 	a->job.data = a;
 	if (st != ST_OK)
-		end_unstarted(a, st, &a->step_error);
+		loop_end_unstarted(a, st, &a->step_error);
 	else if (a->from.folder == NULL ||
 	    uv_queue_work(&w->loop, &a->job, job_restore, job_restored) != 0)
 		attempt_push(&w->ready, a);
@@ -493,6 +493,8 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	if (a->lane >= 0)
 		w->lane_taken[a->lane] = false;
 	a->end = *end;
+	if (batch_took_end(a))
+		return;
 	if (end->fate == GUARDIAN_NOT_STARTED) {
 		give_back(a);
 		return;
@@ -549,7 +551,7 @@ static void judge_suspects(struct work *w)
 /* ---- starts ---- */
 
 /* What could not even be started. */
-static void end_unstarted(struct attempt *a, enum status st, const struct error *e)
+void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e)
 {
 	a->rec.cause = st == ST_CONFIG || st == ST_NOT_FOUND || st == ST_DENIED ? CAUSE_FAILED
 	    : CAUSE_INFRASTRUCTURE;
@@ -595,27 +597,36 @@ static int reserve_lane(struct work *w, const struct stage *g)
 	return i;
 }
 
+enum status loop_send(struct attempt *a, struct error *e)
+{
+	struct work *w = a->w;
+	enum status st;
+
+	a->id = new_id(w);
+	a->lane = reserve_lane(w, a->g);
+	st = launch_attempt(w, a, e);
+	if (st != ST_OK) {
+		pump_drop(a->pump);
+		a->pump = NULL;
+		if (a->lane >= 0)
+			w->lane_taken[a->lane] = false;
+		return st;
+	}
+	w->inflight[a->id % INFLIGHT_MAX] = a;
+	w->sent++;
+	w->alone = a->shard.s.alone;
+	return ST_OK;
+}
+
 static void send_ready(struct work *w)
 {
 	while (w->ready.n > 0 && w->stop_level == 0 && !w->failed_stop && may_send(w, w->ready.first)) {
 		struct attempt *a = attempt_pop(&w->ready);
 		struct error e;
-		enum status st;
+		enum status st = loop_send(a, &e);
 
-		a->id = new_id(w);
-		a->lane = reserve_lane(w, a->g);
-		st = launch_attempt(w, a, &e);
-		if (st != ST_OK) {
-			pump_drop(a->pump);
-			a->pump = NULL;
-			if (a->lane >= 0)
-				w->lane_taken[a->lane] = false;
-			end_unstarted(a, st, &e);
-			continue;
-		}
-		w->inflight[a->id % INFLIGHT_MAX] = a;
-		w->sent++;
-		w->alone = a->shard.s.alone;
+		if (st != ST_OK)
+			loop_end_unstarted(a, st, &e);
 	}
 }
 

@@ -11,6 +11,10 @@ void loop_step(struct work *w);
 void loop_receive(struct work *w);
 /* Every 100 ms or so: drains, the progress line, other workers. */
 void loop_tick(struct work *w);
+/* Sends a claimed attempt, or its next batch, to the guardian. */
+enum status loop_send(struct attempt *a, struct error *e) MUST_USE;
+/* What could not even be started. */
+void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e);
 /* What an end means, and what is to be done about it. */
 void loop_judge(struct attempt *a);
 void loop_signal(struct work *w, int sig);

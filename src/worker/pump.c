@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "shard/records.h"
 #include "worker/input.h"
 #include "worker/work.h"
 
@@ -19,6 +20,9 @@ struct pump {
 	int pipe_write;
 	int64_t offset;              /* SPEC_BYTES */
 	int64_t length;
+	int64_t batch;               /* records, at most; 0: all */
+	int64_t fed;                 /* SPEC_BYTES: bytes that it was to feed */
+	bool joined;
 	int64_t skip;                /* bytes that an earlier attempt has processed */
 	struct file_version planned; /* SPEC_BYTES */
 	char *item;
@@ -62,17 +66,35 @@ static enum status send_range(struct pump *p, int fd, const char *path, int64_t 
 	return ST_OK;
 }
 
+/* Where the batch ends that begins at `at`, at most at the end of the range. */
+static enum status batch_end(const struct pump *p, int fd, int64_t at, int64_t end, int64_t *out,
+    struct error *e)
+{
+	enum records_kind kind;
+	enum status st = records_parse(p->g->spec->records, &kind, e);
+
+	return st == ST_OK ? records_skip(fd, kind, at, end, p->batch, p->item, out, e) : st;
+}
+
 static enum status feed_range(struct pump *p, struct error *e)
 {
 	int64_t skip = p->skip < p->length ? p->skip : p->length;
 	int64_t left = p->length - skip;
 	struct file_version now;
-	enum status st;
+	enum status st = ST_OK;
 	int fd = sys_open(p->item, O_RDONLY | O_NONBLOCK, 0);
 
 	if (fd == -1)
 		return error_os(e, errno, "cannot open %s", p->item);
-	st = send_range(p, fd, p->item, p->offset + skip, &left, e);
+	if (p->batch > 0) {
+		int64_t end;
+
+		st = batch_end(p, fd, p->offset + skip, p->offset + p->length, &end, e);
+		left = st == ST_OK ? end - p->offset - skip : 0;
+	}
+	p->fed = left;
+	if (st == ST_OK)
+		st = send_range(p, fd, p->item, p->offset + skip, &left, e);
 	now = version_of_fd(fd);
 	(void)sys_close(fd);
 	if (st == ST_OK && ((left > 0 && !p->gone) || !file_version_equal(&now, &p->planned)))
@@ -187,7 +209,8 @@ enum status pump_start(const struct attempt *a, struct pump **out, int *read_fd,
 	if (p == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	p->g = a->g;
-	p->skip = a->from.offset;
+	p->batch = a->g->spec->batch;
+	p->skip = p->batch > 0 ? a->batch_at : a->from.offset;
 	p->offset = s->offset;
 	p->length = s->length;
 	p->planned = s->version;
@@ -214,11 +237,27 @@ enum status pump_start(const struct attempt *a, struct pump **out, int *read_fd,
 	return ST_OK;
 }
 
+static void join_thread(struct pump *p)
+{
+	if (!p->joined)
+		(void)pthread_join(p->thread, NULL);
+	p->joined = true;
+}
+
+enum status pump_wait(struct pump *p, int64_t *fed, struct error *e)
+{
+	join_thread(p);
+	*fed = p->fed;
+	if (p->status != ST_OK)
+		*e = p->error;
+	return p->status;
+}
+
 void pump_drop(struct pump *p)
 {
 	if (p == NULL)
 		return;
-	(void)pthread_join(p->thread, NULL);
+	join_thread(p);
 	pump_free(p);
 }
 
@@ -228,7 +267,7 @@ enum status pump_finish(struct pump *p, struct error *e)
 
 	if (p == NULL)
 		return ST_OK;
-	(void)pthread_join(p->thread, NULL);
+	join_thread(p);
 	st = p->status;
 	if (st != ST_OK && e != NULL)
 		*e = p->error;

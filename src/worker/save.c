@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/loop.h"
 
@@ -167,7 +168,8 @@ static enum status list_pieces(struct save *s, struct error *e)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	if (stat(a->private_path, &sb) == -1)
 		return error_os(e, errno, "cannot look at %s", a->private_path);
-	f[from->n_files].size = sb.st_size;
+	/* Of a batch that was cut off, a part may stand behind the last good one. */
+	f[from->n_files].size = batch_is_on(a) ? a->batch_size : sb.st_size;
 	return ST_OK;
 }
 
@@ -238,7 +240,7 @@ static void answer(struct save *s, enum ebb_answer word)
 	struct attempt *a = s->a;
 	struct error e;
 
-	if (a->run_lane >= 0 && !a->end_waits &&
+	if (!batch_is_on(a) && a->run_lane >= 0 && !a->end_waits &&
 	    control_answer(a->w->body->control, a->run_lane, &s->request, word, &e) != ST_OK)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
@@ -272,7 +274,9 @@ static void save_end(struct save *s, enum status st, const struct error *e)
 			log_line(LOG_WARN, "a checkpoint was not kept: %s", e->text);
 	}
 	save_free(s);
-	if (a->end_waits)
+	if (batch_is_on(a))
+		batch_saved(a, st);
+	else if (a->end_waits)
 		loop_judge(a);
 	loop_step(a->w);
 }

@@ -128,9 +128,9 @@ static int open_own(const struct spool *sp, int lane, const char *ext, int *fd)
 }
 
 /* The user's umask applies, as it would to a file made by a shell. */
-static int open_path(const char *path, int *fd)
+static int open_path(const char *path, bool append, int *fd)
 {
-	const int flags = O_WRONLY | O_CREAT | O_EXCL;
+	const int flags = append ? O_WRONLY | O_APPEND : O_WRONLY | O_CREAT | O_EXCL;
 
 	*fd = sys_open(path, flags, 0666);
 	if (*fd == -1 && errno == EEXIST && sys_unlink(path) == 0)
@@ -138,13 +138,13 @@ static int open_path(const char *path, int *fd)
 	return *fd == -1 ? errno : 0;
 }
 
-int spool_begin(struct spool *sp, int lane, const char *out_path, int *out, int *err)
+int spool_begin(struct spool *sp, int lane, const char *out_path, bool append, int *out, int *err)
 {
 	struct lane_files *f = &sp->lanes[lane];
 	int r = open_own(sp, lane, "err", &f->err);
 
 	if (r == 0)
-		r = out_path != NULL ? open_path(out_path, &f->out_path_fd)
+		r = out_path != NULL ? open_path(out_path, append, &f->out_path_fd)
 		                     : open_own(sp, lane, "out", &f->out);
 	f->err_seen = 0;
 	f->punched = 0;
@@ -157,7 +157,7 @@ void spool_cancel(struct spool *sp, int lane, const char *out_path)
 {
 	struct lane_files *f = &sp->lanes[lane];
 
-	if (f->out_path_fd != -1)
+	if (f->out_path_fd != -1 && out_path != NULL)
 		(void)!sys_unlink(out_path);
 	close_fd(&f->out_path_fd);
 }

@@ -17,10 +17,13 @@ struct spool *spool_create(const char *dir, int lanes, int64_t err_cap) MUST_USE
 void spool_destroy(struct spool *sp);
 
 /* Descriptors for the next child of a lane: stdout to a new file at out_path
- * (what is there is unlinked first), or with NULL to the lane's own. 0 or errno. */
-int spool_begin(struct spool *sp, int lane, const char *out_path, int *out, int *err) MUST_USE;
+ * (what is there is unlinked first, or goes on with `append`), or with NULL to the
+ * lane's own. 0 or errno. */
+int spool_begin(struct spool *sp, int lane, const char *out_path, bool append, int *out,
+    int *err) MUST_USE;
 
-/* The child could not be started: out_path, as given, is removed again. */
+/* The child could not be started: out_path, as given, is removed again; NULL: the
+ * file stays. */
 void spool_cancel(struct spool *sp, int lane, const char *out_path);
 
 /* While the child runs: frees the middle of a stderr that is larger than the

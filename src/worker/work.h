@@ -61,6 +61,14 @@ struct attempt {
 	uint64_t n_saves;
 	int64_t save_began_ms;
 	int64_t save_ms;          /* what its last checkpoint took; 0: none yet */
+	int64_t batch_at;         /* bytes of the shard that batches have processed */
+	int64_t batch_size;       /* of private_path after the last good one */
+	int64_t batch_ms;         /* what the last one took */
+	int64_t batch_cpu_us;     /* of all but the last */
+	int64_t first_started_ns; /* the first one */
+	int64_t saved_at;         /* batch_at of the last checkpoint */
+	bool batch_over;          /* no more will be started */
+	bool has_log;             /* a batch has written to stderr */
 	bool own_file;            /* stdout went to private_path, not to a spool */
 	bool saving;              /* a checkpoint is being made */
 	bool end_waits;           /* for it: the attempt has ended */
@@ -222,6 +230,9 @@ enum status pump_start(const struct attempt *a, struct pump **out, int *read_fd,
 /* After the child has ended. ST_CORRUPT: the file changed or was cut short
  * under way. NULL is ST_OK. */
 enum status pump_finish(struct pump *p, struct error *e) MUST_USE;
+/* Waits until it is through and says how many bytes of the shard it was to feed;
+ * statuses as of pump_finish, which is still to be called. */
+enum status pump_wait(struct pump *p, int64_t *fed, struct error *e) MUST_USE;
 /* The same, whatever came of it. */
 void pump_drop(struct pump *p);
 
@@ -230,6 +241,8 @@ void wrap_classify(struct attempt *a);
 /* True if there is work for wrap_run; false: straight to the ledger. */
 bool wrap_needed(const struct attempt *a);
 void wrap_run(struct attempt *a);
+/* What a batch said goes to the log of its attempt. */
+void wrap_keep_stderr(struct attempt *a);
 /* The kernel's count of out-of-memory kills on this machine since its boot. */
 int64_t wrap_oom_kills(void);
 

@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/copy.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -15,6 +17,8 @@
 #include "worker/input.h"
 #include "worker/save.h"
 #include "worker/work.h"
+
+enum { LOG_APPEND_MAX = 16 << 20 };
 
 void attempt_push(struct attempt_list *l, struct attempt *a)
 {
@@ -144,7 +148,11 @@ void wrap_classify(struct attempt *a)
 	r->exit_signal = end->exit_signal;
 	r->run_ms = (end->ended_boot_ns - end->started_boot_ns) / 1000000;
 	r->started_wall_ms = (sys_wall_ns() - (sys_boot_ns() - end->started_boot_ns)) / 1000000;
-	r->cpu_ms = end->cpu_us / 1000;
+	if (a->first_started_ns != 0) {
+		r->run_ms = (end->ended_boot_ns - a->first_started_ns) / 1000000;
+		r->started_wall_ms -= (end->started_boot_ns - a->first_started_ns) / 1000000;
+	}
+	r->cpu_ms = (end->cpu_us + a->batch_cpu_us) / 1000;
 	r->max_rss_kib = end->max_rss_kib;
 	r->out_bytes = end->out_bytes;
 	r->err_bytes = end->err_bytes;
@@ -256,17 +264,40 @@ static void warn_of_log(const struct attempt *a)
 }
 
 /* A log that cannot be kept is said so and costs nothing else. */
+/* Of a batch, behind those before it, as far as the cap allows. */
+static enum status append_log(const struct buf *from, const struct buf *to, struct error *e)
+{
+	struct stat sb;
+	enum status st = ST_OK;
+	int fd = sys_open(to->data, O_WRONLY | O_APPEND | O_NOFOLLOW, 0);
+
+	if (fd == -1)
+		return error_os(e, errno, "cannot open %s", to->data);
+	if (stat(from->data, &sb) == 0 && lseek(fd, 0, SEEK_END) < LOG_APPEND_MAX)
+		st = copy_bytes(from->data, sb.st_size, fd, to->data, e);
+	(void)sys_close(fd);
+	(void)!sys_unlink(from->data);
+	return st;
+}
+
 static void keep_stderr(struct attempt *a)
 {
 	struct buf from = {0};
 	struct buf to = {0};
 	struct error e;
+	enum status st;
 
 	spool_path(a, "err", &from);
 	if (from.failed)
 		return;
 	read_log(a, from.data);
-	if (log_path(a, &to, &e) != ST_OK || sys_rename(from.data, to.data) == -1) {
+	st = log_path(a, &to, &e);
+	if (st == ST_OK && a->has_log)
+		st = append_log(&from, &to, &e);
+	else if (st == ST_OK && sys_rename(from.data, to.data) == -1)
+		st = ST_DENIED;
+	a->has_log = true;
+	if (st != ST_OK) {
 		warn_of_log(a);
 		(void)!sys_unlink(from.data);
 	}
@@ -354,6 +385,12 @@ static void find_full_disk(struct attempt *a)
 	}
 	if (a->said_full)
 		a->rec.cause = CAUSE_INFRASTRUCTURE;
+}
+
+void wrap_keep_stderr(struct attempt *a)
+{
+	if (a->end.err_bytes > 0)
+		keep_stderr(a);
 }
 
 static void fail_infrastructure(struct attempt *a, const struct error *e)
