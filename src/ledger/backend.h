@@ -108,8 +108,9 @@ struct ledger_backend {
 
 	enum status (*output_get)(struct ledger *l, const char *final, size_t len,
 	    struct ledger_output *out, struct error *e);
-	enum status (*outputs_left)(struct ledger *l, int64_t run, size_t max,
-	    struct ledger_left *out, size_t *n, struct error *e);
+	enum status (*outputs_left)(struct ledger *l, int64_t run,
+	    const struct ledger_left *after, size_t max, struct ledger_left *out, size_t *n,
+	    struct error *e);
 	enum status (*output_forget)(struct ledger *l, int64_t run, const char *final, size_t len,
 	    struct error *e);
 

@@ -413,11 +413,11 @@ enum status ledger_output_get(struct ledger *l, const char *final, size_t len,
 	return l->backend->output_get(l, final, len, out, e);
 }
 
-enum status ledger_outputs_left(struct ledger *l, int64_t run, size_t max,
-    struct ledger_left *out, size_t *n, struct error *e)
+enum status ledger_outputs_left(struct ledger *l, int64_t run, const struct ledger_left *after,
+    size_t max, struct ledger_left *out, size_t *n, struct error *e)
 {
 	*n = 0;
-	return l->backend->outputs_left(l, run, max, out, n, e);
+	return l->backend->outputs_left(l, run, after, max, out, n, e);
 }
 
 enum status ledger_output_forget(struct ledger *l, int64_t run, const char *final, size_t len,

@@ -341,8 +341,9 @@ enum status sqlite_take_accepted(struct ledger *l, int64_t stage, int64_t worker
 
 enum status sqlite_output_get(struct ledger *l, const char *final, size_t len,
     struct ledger_output *out, struct error *e);
-enum status sqlite_outputs_left(struct ledger *l, int64_t run, size_t max,
-    struct ledger_left *out, size_t *n, struct error *e);
+enum status sqlite_outputs_left(struct ledger *l, int64_t run,
+    const struct ledger_left *after, size_t max, struct ledger_left *out, size_t *n,
+    struct error *e);
 enum status sqlite_output_forget(struct ledger *l, int64_t run, const char *final, size_t len,
     struct error *e);
 
