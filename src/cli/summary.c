@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cli/common.h"
+#include "worker/outputs.h"
 
 /* What this start added to a counter of attempts. */
 static int64_t ended(const struct worker_result *r, enum cause c)
@@ -101,6 +102,42 @@ static void output_line(const struct worker_options *opt, const struct worker_re
 		buf_str(b, " (no manifest before all is done)");
 }
 
+/* The options that a verb needs to find this state from here. */
+static void state_words(const struct worker_options *opt, struct buf *b)
+{
+	const char *dir = state_dir(opt->state);
+
+	if (strcmp(dir, common_state_dir(NULL)) == 0)
+		return;
+	buf_str(b, " --state ");
+	str_shell_quote(b, dir, strlen(dir));
+}
+
+/* Outputs of an earlier list, which nobody makes any more: looked for on the side,
+ * so trouble with that is no trouble. */
+static void left_line(const struct worker_options *opt, const struct worker_result *r,
+    struct buf *b)
+{
+	const struct ledger_options lo = {.read_only = true, .busy_ms = 1000};
+	struct buf first = {0};
+	struct ledger *l = NULL;
+	int64_t n = 0;
+
+	if (!r->sealed || ledger_open(opt->ledger, &lo, &l, NULL) != ST_OK)
+		return;
+	if (outputs_count_left(l, opt->run.id, &first, &n, NULL) == ST_OK && n > 0 && first.len > 0) {
+		buf_str(b, "left over: ");
+		str_count(b, n);
+		buf_printf(b, " output%s that no item makes any more, such as ", n == 1 ? "" : "s");
+		str_display(b, first.data, first.len, 120);
+		buf_printf(b, " (ebb gc --left-over %s", opt->run.name);
+		state_words(opt, b);
+		buf_printf(b, " removes %s)", n == 1 ? "it" : "them");
+	}
+	buf_free(&first);
+	ledger_close(l);
+}
+
 static void next_line(const struct worker_options *opt, const struct worker_result *r,
     struct buf *b)
 {
@@ -170,6 +207,8 @@ int summary_print(const struct worker_options *opt, const struct worker_result *
 		say(&b, level);
 	}
 	output_line(opt, r, &b);
+	say(&b, level);
+	left_line(opt, r, &b);
 	say(&b, level);
 	if (!r->sealed) {
 		next_line(opt, r, &b);

@@ -285,6 +285,13 @@ enum status ledger_plan_restart(struct ledger *l, int64_t stage, int64_t first, 
 	return st == ST_OK ? l->backend->plan_restart(l, stage, first, e) : st;
 }
 
+enum status ledger_plan_unseen(struct ledger *l, int64_t stage, struct ledger_unseen *out,
+    struct error *e)
+{
+	memset(out, 0, sizeof(*out));
+	return l->backend->plan_unseen(l, stage, out, e);
+}
+
 enum status ledger_plan_finish(struct ledger *l, int64_t stage, int64_t total, int64_t *dropped,
     struct error *e)
 {

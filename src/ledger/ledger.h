@@ -199,7 +199,8 @@ struct ledger_item {
  * id' = first 16 bytes of SHA-256(id, occurrence as 8 bytes little-endian).
  * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
  * With `carry_from` > 0, a new item that is published in that stage (same id,
- * same version) is taken over as published with its output row.
+ * same version), in its list or not any more, is taken over as published with its
+ * output row.
  * `carry_from` must be an older stage of the same run (ST_CONFIG).
  * ST_EXISTS: a final name is another shard's of this stage, or another run's,
  * which plans it or has published it (the text names both items and how to make
@@ -220,6 +221,16 @@ enum status ledger_plan_chunk_put(struct ledger *l, int64_t stage, int64_t index
  * first/LEDGER_CHUNK on are forgotten, the plan is open again. Occurrence
  * numbers go on from what the rows before `first` hold. */
 enum status ledger_plan_restart(struct ledger *l, int64_t stage, int64_t first,
+    struct error *e) MUST_USE;
+/* Rows that a restart made unseen and that were not met since, and how many of
+ * them are done: what ledger_plan_finish would drop now. `replaced`: the first of
+ * them stands in the list with another identity (its command or file changed). */
+struct ledger_unseen {
+	int64_t n;
+	int64_t done;
+	bool replaced;
+};
+enum status ledger_plan_unseen(struct ledger *l, int64_t stage, struct ledger_unseen *out,
     struct error *e) MUST_USE;
 /* The list has ended after `total` items: sets plan_complete. Leased rows that
  * are unseen become void: their floor is raised. *dropped is how many rows

@@ -314,6 +314,8 @@ enum status sqlite_plan_chunk_get(struct ledger *l, int64_t stage, int64_t index
 enum status sqlite_plan_chunk_put(struct ledger *l, int64_t stage, int64_t index,
     const uint8_t digest[HASH_SIZE], struct error *e);
 enum status sqlite_plan_restart(struct ledger *l, int64_t stage, int64_t first, struct error *e);
+enum status sqlite_plan_unseen(struct ledger *l, int64_t stage, struct ledger_unseen *out,
+    struct error *e);
 enum status sqlite_plan_finish(struct ledger *l, int64_t stage, int64_t total, int64_t *dropped,
     struct error *e);
 enum status sqlite_plan_inputs(struct ledger *l, int64_t stage, int64_t *after_row, size_t max,

@@ -70,6 +70,7 @@ static enum status taken_by_run(struct sqlite_ledger *l, const struct owner *o,
 	char run[LEDGER_NAME_MAX] = "?";
 	struct buf dir = {0};
 	struct buf state = {0};
+	char *here;
 	struct q q;
 	enum status st;
 
@@ -81,10 +82,12 @@ static enum status taken_by_run(struct sqlite_ledger *l, const struct owner *o,
 	if (st != ST_OK)
 		return st;
 	file_dirname(l->path, &dir);
-	if (!dir.failed && strcmp(dir.data, ".ebb") != 0) {
+	here = realpath(".ebb", NULL);
+	if (!dir.failed && (here == NULL || strcmp(dir.data, here) != 0)) {
 		buf_str(&state, " --state ");
 		str_shell_quote(&state, dir.data, dir.len);
 	}
+	free(here);
 	st = error_set(e, ST_EXISTS, "the output %s of item %s belongs to run %s%s%s, which has %s "
 	    "it; if %s is not needed any more, this lets it be replaced: ebb gc%s --forget %s",
 	    name->data, mine->data, run, theirs->len > 0 ? ", item " : "",

@@ -48,7 +48,7 @@ static enum status index_rows(struct sqlite_ledger *l, struct plan_index *x, int
 	if (x->ident == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	q_open(&q, l, "SELECT row, id FROM shard WHERE stage = ?1 AND (?2 = 0 OR "
-	    "(state = 3 AND ordinal >= 0))");
+	    "state = 3)");
 	q_int(&q, x->stage);
 	q_int(&q, only_published);
 	while (st == ST_OK && q_row(&q)) {
@@ -165,7 +165,7 @@ static enum status find_old(struct plan_call *p, const struct ledger_item *it,
 	*files = NULL;
 	if (st != ST_OK || old->r.row == 0)
 		return st;
-	usable = old->r.s.state == SHARD_PUBLISHED && old->r.ordinal >= 0 &&
+	usable = old->r.s.state == SHARD_PUBLISHED &&
 	    file_version_equal(&old->r.version, &it->version);
 	if (usable)
 		st = row_names(p->l, old->r.row, &final, &final_len, files, e);
@@ -606,6 +606,35 @@ enum status sqlite_plan_restart(struct ledger *base, int64_t stage, int64_t firs
 }
 
 /* ---- finish ---- */
+
+enum status sqlite_plan_unseen(struct ledger *base, int64_t stage, struct ledger_unseen *out,
+    struct error *e)
+{
+	struct q q;
+	int64_t first = 0;
+	int64_t same = 0;
+	enum status st;
+
+	q_open(&q, sq(base), "SELECT count(*), ifnull(sum(state IN (2, 3)), 0), ifnull(min(row), 0) "
+	    "FROM shard INDEXED BY shard_ordinal WHERE stage = ? AND ordinal < 0 AND ordinal > ?");
+	q_int(&q, stage);
+	q_int(&q, SQLITE_DROPPED);
+	if (q_row(&q)) {
+		out->n = col_int(&q, 0);
+		out->done = col_int(&q, 1);
+		first = col_int(&q, 2);
+	}
+	st = q_close(&q, e);
+	if (st != ST_OK || out->n == 0)
+		return st;
+	q_open(&q, sq(base), "SELECT EXISTS (SELECT 1 FROM shard AS a JOIN shard AS b "
+	    "ON b.stage = a.stage AND b.ordinal >= 0 AND b.item = a.item "
+	    "AND b.occurrence = a.occurrence AND b.part = a.part WHERE a.row = ?)");
+	q_int(&q, first);
+	st = q_value(&q, 0, &same, e);
+	out->replaced = same != 0;
+	return st;
+}
 
 static enum status drop_names(struct sqlite_ledger *l, int64_t row, struct error *e)
 {
