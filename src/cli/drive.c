@@ -33,6 +33,7 @@ struct driving {
 	int lock_fd;
 	int64_t retried;
 	bool fresh_generation;
+	bool created;        /* the run is new with this start */
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
@@ -250,6 +251,31 @@ static enum status retry_failed(struct driving *g, struct error *e)
 	return st;
 }
 
+/* What a finished list does is not what an unfinished one does: said once. */
+static enum status start_over(struct driving *g, const struct ledger_run_def *def,
+    struct error *e)
+{
+	if (g->run.state == RUN_FINISHED && !g->d->fresh && !g->d->skip_done && !g->d->quiet)
+		log_line(LOG_INFO, "%s was finished; starting over (--skip-done runs only what is "
+		    "new or changed)", g->run.name);
+	return next_generation(g, def, e);
+}
+
+/* A line that was refused before anything was planned leaves no run behind. */
+static void forget_refused(struct driving *g, const struct worker_result *r)
+{
+	struct error e;
+	enum status st;
+
+	if (!g->created || !r->plan_failed || r->after.planned > 0 || r->after.attempts > 0)
+		return;
+	st = open_ledger(g, &e);
+	if (st == ST_OK)
+		st = care_forget_run(g->state, g->ledger, &g->run, &e);
+	if (st != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
+}
+
 /* Finds the run's row, or makes one, or begins its next generation. */
 static enum status find_run(struct driving *g, struct error *e)
 {
@@ -264,6 +290,8 @@ static enum status find_run(struct driving *g, struct error *e)
 		stages[i] = g->d->pipeline->stage[i].name;
 	ledger_run_free(&g->run);
 	pipeline_title(g->d->pipeline, &title);
+	if (strcmp(state_place(g->state), ".") != 0)
+		buf_printf(&title, "  in %s", state_place(g->state));
 	st = pipeline_encode(g->d->pipeline, &json, e);
 	if (st == ST_OK)
 		st = buf_check(&title, e);
@@ -276,9 +304,10 @@ static enum status find_run(struct driving *g, struct error *e)
 		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
 	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
+		g->created = st == ST_OK;
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		if (g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED))
-			st = next_generation(g, &def, e);
+			st = start_over(g, &def, e);
 		else
 			st = retry_failed(g, e);
 		/* A list that was killed while it was read takes over the rest. */
@@ -343,6 +372,8 @@ static int work(struct driving *g, struct error *e)
 	st = worker_run(g->body, l, &wo, &result, e);
 	result.retried = g->retried;
 	code = st == ST_OK ? summary_print(&wo, &result, d->quiet) : common_fail(st, e);
+	if (st == ST_OK)
+		forget_refused(g, &result);
 	worker_result_free(&result);
 	return code;
 }

@@ -219,7 +219,7 @@ def test_status_while_it_runs(box):
     wait_for_lines(box, 2)
     row = ebbtest.wait_until(lambda: [r for r in box.status() if r["plan_complete"]], 5, "plan")[0]
     check_run(row)
-    assert row["running"] and row["state"] == "active" and row["total"] == 5
+    assert row["running"] and row["state"] == "running" and row["total"] == 5
     assert row["shards"]["leased"] >= 2 and row["done"] == 0
     assert b"running" in box.ebb("status").out
     box.crash(run)
