@@ -138,7 +138,8 @@ static int one_run_main(const struct gc_values *v)
 static void report_text(const struct care_report *r, bool dry_run, struct buf *b)
 {
 	buf_printf(b, "%s %lld private files of void attempts, %lld folders of dead workers, "
-	    "%lld logs, %lld runs, %lld names of outputs that are gone; the state is ", dry_run ? "would remove" : "removed",
+	    "%lld logs, %lld runs, %lld names of outputs that are gone; the state is ",
+	    dry_run ? "would remove" : "removed",
 	    (long long)r->private_files, (long long)r->worker_folders, (long long)r->logs,
 	    (long long)r->runs, (long long)r->names);
 	str_size(b, r->bytes_after);
@@ -152,7 +153,8 @@ static void report_json(const struct care_report *r, struct buf *b)
 	buf_printf(b, "{\"ebb_gc\":1,\"private_files\":%lld,\"worker_folders\":%lld,\"logs\":%lld,"
 	    "\"runs\":%lld,\"names\":%lld,\"bytes_before\":%lld,\"bytes_after\":%lld}\n",
 	    (long long)r->private_files, (long long)r->worker_folders, (long long)r->logs,
-	    (long long)r->runs, (long long)r->names, (long long)r->bytes_before, (long long)r->bytes_after);
+	    (long long)r->runs, (long long)r->names, (long long)r->bytes_before,
+	    (long long)r->bytes_after);
 }
 
 static int gc_main(int argc, char **argv)

@@ -61,7 +61,8 @@ static enum status taken_by_shard(const struct buf *theirs, const struct buf *na
     const struct buf *mine, struct error *e)
 {
 	return error_set(e, ST_EXISTS, "the items %s and %s have the same output name, %s; give "
-	    "them different ones", theirs->data, mine->data, name->data);
+	    "them different ones, such as with {#}, the number of each", theirs->data,
+	    mine->data, name->data);
 }
 
 static enum status taken_by_run(struct sqlite_ledger *l, const struct owner *o,

@@ -104,6 +104,63 @@ def test_status_tells_lines_apart(box):
     assert b"begun 20" in box.ebb("status", "r1").out
 
 
+# ---- words of other programs, and forgotten ones ----
+
+@pytest.mark.parametrize("option,instead", [
+    ("-n2", "--colsep"), ("-I{}", "{} stands for"), ("-L", "--colsep"), ("-d,", "tr ','"),
+    ("-t", "--dry-run"), ("--delay=2", "-j"), ("--load", "-j auto"), ("--eta", "ebb status"),
+    ("--bar", "ebb status"), ("--resume", "goes on by itself"), ("--pipe", "--shard bytes:SIZE"),
+    ("--results=d", "--out NAME"),
+])
+def test_options_of_xargs_and_parallel(box, option, instead):
+    err = box.refused(option, "echo", ":::", "a")
+    assert instead in err and len(err.splitlines()) == 1
+    assert "there is no " + option.split("=")[0][:2] in err
+
+
+def test_the_help_explains_lists(box):
+    text = box.ebb("help", "map").out.decode()
+    assert ":::+" in text and "::::" in text
+    assert box.map("-k", "echo {1}{2}", ":::", "a", "b", ":::+", "1", "2").out == b"a1\nb2\n"
+
+
+def test_a_forgotten_double_dash(box):
+    box.write("n.txt", "1\n")
+    err = box.refused("--shard", "bytes:1k", "n.txt", "wc", "-l")
+    assert "put -- before the command: ebb map n.txt -- COMMAND" in err
+    box.path("n.txt").chmod(0o644)
+    assert "put --" in box.refused("./n.txt", "wc")
+    assert "put --" not in box.refused("no-such-program", ":::", "a")
+
+
+def test_a_pattern_without_a_match(box):
+    warning = "no file matches *.log"
+    assert warning in box.map("echo", ":::", "*.log").err
+    box.write("[x]", "")
+    for args in ([":::", "a.log"], [":::", "*.log", "b"], [":::", "[x]"], ["-a", "-"]):
+        assert warning not in box.map("--fresh", "echo", *args, stdin=b"*.log\n").err
+
+
+def test_pieces_with_one_name(box):
+    box.write("n.txt", "1\n2\n")
+    line = ["--shard", "bytes:2", "n.txt", "--", "cat"]
+    assert "{#}" in box.map("--out", "{}.o", *line, code=2).err
+    box.map("--out", "{}.{#}", *line)
+    assert box.read("n.txt.2") == b"2\n"
+
+
+def test_tags_of_pieces(box):
+    box.write("n.txt", "1\n2\n")
+    r = box.map("-k", "--tag", "--shard", "bytes:2", "n.txt", "--", "cat")
+    assert r.out == b"n.txt#1\t1\nn.txt#2\t2\n"
+
+
+def test_durations_are_seconds_without_a_unit(box):
+    r = box.map("--retries", "1", "--timeout", "1", "sleep 60; : {}", ":::", "a", code=1)
+    assert "timed-out" in r.err
+    assert "expected seconds, or" in box.refused("--timeout", "x", "true", ":::", "a")
+
+
 # ---- doctor ----
 
 def test_doctor_of_a_state_that_cannot_be_made(box, not_root):
