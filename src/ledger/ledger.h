@@ -198,9 +198,10 @@ struct ledger_item {
  * already planned since the last restart gets the next occurrence number, and
  * id' = first 16 bytes of SHA-256(id, occurrence as 8 bytes little-endian).
  * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
- * With `carry_from` > 0, a new item that is published in that stage (same id,
- * same version), in its list or not any more, is taken over as published with its
- * output row.
+ * With `carry_from` > 0, a new item that is published in that stage, or in the
+ * same stage of a generation before that whose rows are still there, is taken over
+ * as published with its output row, in the list or not any more: same id, and same
+ * version when it was tried last.
  * `carry_from` must be an older stage of the same run (ST_CONFIG).
  * ST_EXISTS: a final name is another shard's of this stage, or another run's,
  * which plans it or has published it (the text names both items and how to make

@@ -252,7 +252,7 @@ static bool is_over(const struct ledger_run *run)
 }
 
 /* Nobody works on it, so that nobody's files are taken away. */
-static bool is_idle(struct care *c, const struct ledger_run *run)
+static bool run_is_idle(struct care *c, const struct ledger_run *run)
 {
 	struct buf lock = {0};
 	bool idle;
@@ -278,7 +278,7 @@ static enum status care_runs(struct care *c, int64_t *log_keep, int64_t run_keep
 		bool more = true;
 
 		if (is_over(&runs[i]) && c->now_ms - runs[i].changed_wall_ms > run_keep_ms &&
-		    is_idle(c, &runs[i])) {
+		    run_is_idle(c, &runs[i])) {
 			st = remove_run(c, &runs[i], e);
 			continue;
 		}

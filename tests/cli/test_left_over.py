@@ -135,3 +135,28 @@ def test_skip_done_knows_items_that_had_left_the_list(box):
     box.map(*line, ":::", "b", "c")
     box.map("--skip-done", *line, ":::", "a", "b", "c")
     assert sorted(box.read("log").split()) == [b"a", b"b", b"c", b"c"]
+
+
+def test_skip_done_knows_items_of_older_generations(box):
+    line = ["d=./; echo {} >> ${d}log"]
+    box.map(*line, ":::", "a", "b", "c")
+    box.map(*line, ":::", "a", "b")
+    r = box.map("--skip-done", *line, ":::", "a", "b", "c", "d")
+    assert sorted(box.read("log").split()) == [b"a", b"a", b"b", b"b", b"c", b"d"], r.err
+
+
+def test_skip_done_goes_by_what_was_done_last(box):
+    """A file that is as it was once is not done: another version came between."""
+    line = ["d=./; cat {} >> ${d}log", ":::", "f"]
+
+    def have(text, at):
+        box.write("f", text)
+        os.utime(box.path("f"), (at, at))
+    have("one\n", 1000)
+    box.map(*line)
+    have("two\n", 2000)
+    box.map(*line)
+    have("one\n", 1000)
+    box.map("--skip-done", *line)
+    box.map("--skip-done", *line)
+    assert box.read("log") == b"one\ntwo\none\n"
