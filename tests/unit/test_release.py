@@ -2,6 +2,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,14 @@ MEMBER = 65534
 
 
 @pytest.fixture
-def clone(tmp_path):
-    """A clone with a release build that only looks like one."""
-    top = tmp_path / "clone"
+def clone():
+    """A clone with a release build that only looks like one, where others may look."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+        yield make_clone(Path(top) / "clone")
+
+
+def make_clone(top):
     for name in ("scripts", "src", "include", "build-release"):
         (top / name).mkdir(parents=True)
     for name in ("release", "configure"):
@@ -27,9 +33,6 @@ def clone(tmp_path):
     ninja.parent.mkdir()
     ninja.write_text("#!/bin/sh\nid -u > ninja.user\ntouch build-release/ebb\n")
     ninja.chmod(0o755)
-    for p in [tmp_path, *tmp_path.parents]:
-        if p.owner() != "root" or p.is_relative_to(tmp_path.parents[1]):
-            p.chmod(p.stat().st_mode | 0o755) if os.access(p, os.W_OK) else None
     return top
 
 
