@@ -49,17 +49,17 @@ fuzz:
 
 bench: release
 	@$(SETUP) bench
+	@scripts/release bench/prefill
 	@bench/run $(NAME)
 
 release:
 	@$(SETUP) build
-	@scripts/configure build-release -Doptimization=2 -Ddebug=false
-	@ninja -C build-release
+	@scripts/release
 
-install: release
-	@meson configure build-release -Dprefix=$(abspath $(PREFIX))
-	@ninja -C build-release >/dev/null
-	@DESTDIR=$(DESTDIR) meson install --no-rebuild -C build-release
+# Needs no package and builds nothing when the release build is there.
+install:
+	@test -x build-release/ebb || $(SETUP) build
+	@scripts/release --install $(abspath $(PREFIX)) $(DESTDIR)
 
 clean:
 	rm -rf build build-*

@@ -62,7 +62,7 @@ static void ask_run(struct ledger *l, const struct ledger_run *run)
 	(void)!ledger_stage_get(l, run->stage, &stage, &e);
 	(void)!ledger_plan_chunk_get(l, run->stage, 0, digest, &e);
 	(void)!ledger_events(l, run->id, MAX, events, &n, &e);
-	if (ledger_outputs_left(l, run->id, MAX, left, &n, &e) == ST_OK) {
+	if (ledger_outputs_left(l, run->id, NULL, MAX, left, &n, &e) == ST_OK) {
 		while (n > 0)
 			free(left[--n].final);
 	}

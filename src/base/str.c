@@ -67,8 +67,8 @@ enum status str_parse_duration(const char *text, int64_t *ms, struct error *e)
 
 	if (parse_with_unit(text, units, 9e15, ms))
 		return ST_OK;
-	return error_set(e, ST_CONFIG, "\"%.60s\" is not a duration; expected a number with a unit, "
-	    "such as 500ms, 30s, 10m, 2h or 7d", text);
+	return error_set(e, ST_CONFIG, "\"%.60s\" is not a duration; expected seconds, or a number with a "
+	    "unit, such as 500ms, 30s, 10m, 2h or 7d", text);
 }
 
 enum status str_parse_count(const char *text, int64_t min, int64_t max, int64_t *n,

@@ -138,6 +138,33 @@ static void check_ledger(struct findings *f, struct state *s)
 	buf_free(&problem);
 }
 
+/* A state that is not there: may it be made? */
+static void check_future(struct findings *f, const char *dir)
+{
+	struct buf at = {0};
+	struct buf up = {0};
+
+	buf_str(&at, dir);
+	do {
+		buf_clear(&up);
+		file_dirname(at.failed ? "." : at.data, &up);
+		buf_clear(&at);
+		buf_str(&at, up.failed ? "." : up.data);
+	} while (!at.failed && access(at.data, F_OK) == -1 && errno == ENOENT &&
+	    strcmp(at.data, "/") != 0 && strcmp(at.data, ".") != 0);
+	if (at.failed) {
+		finding(f, false, "state", "out of memory");
+	} else if (access(at.data, W_OK | X_OK) == -1) {
+		finding(f, false, "state", "%s is not there, and cannot be made in %s: %s", dir,
+		    at.data, strerror(errno));
+	} else {
+		finding(f, true, "state", "%s is not there yet; the first run makes it", dir);
+		check_room(f, "room", at.data);
+	}
+	buf_free(&at);
+	buf_free(&up);
+}
+
 static void check_state(struct findings *f, const char *dir)
 {
 	struct state *s = NULL;
@@ -146,8 +173,7 @@ static void check_state(struct findings *f, const char *dir)
 	enum status st = state_open(dir, false, &s, &e);
 
 	if (st == ST_NOT_FOUND) {
-		finding(f, true, "state", "%s is not there yet; the first run makes it", dir);
-		check_room(f, "room", ".");
+		check_future(f, dir);
 		return;
 	}
 	if (st != ST_OK) {

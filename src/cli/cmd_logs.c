@@ -128,8 +128,9 @@ const struct verb verb_logs = {
 	.max_words = 1,
 	.usage = "ebb logs [options] SHARD",
 	.summary = "ebb logs: what a shard wrote to stderr, and how its attempts ended",
-	.text = "SHARD is a name (a.log, a.log#3), a number from ebb shards, or a prefix that fits\n"
-	    "one shard only.\n\nexamples:\n  ebb logs access-07-01.log.gz#3\n  ebb logs --all 17\n",
+	.text = "SHARD is a name (a.log, a.log#3), a number from ebb shards (17, or #17 where\n"
+	    "an item is called 17), or a prefix that fits one shard only.\n"
+	    "\nexamples:\n  ebb logs access-07-01.log.gz#3\n  ebb logs --all 17\n",
 	.options = logs_options,
 	.run = logs_main,
 };

@@ -1,6 +1,7 @@
 /* ebb map: a command for each item of a list, or for each piece of a file. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -47,7 +48,7 @@ static const struct option map_options[] = {
 	{'o', "out", OPTION_TEXT, AT(out), "NAME",
 	    "commit each command's stdout under this name: '{}.gz', 'out/{/}'"},
 	{'j', "jobs", OPTION_TEXT, AT(jobs), "N",
-	    "commands at once: 8, 50%, auto (default: CPU affinity and cgroup quota)"},
+	    "commands at once: 8, 50%, +1, -1, auto (CPU affinity and cgroup quota)"},
 	{'P', "max-procs", OPTION_TEXT, AT(jobs), "N", "the same, as xargs calls it"},
 	{'a', "arg-file", OPTION_TEXTS, AT(arg_files), "FILE",
 	    "read items from a file; - is stdin; may be given several times"},
@@ -61,9 +62,10 @@ static const struct option map_options[] = {
 	    "where bytes: may cut: lines (default), paragraphs, nul, whole",
 	    .choices = "lines|paragraphs|nul|whole"},
 	{'k', "keep-order", OPTION_FLAG, AT(keep_order), NULL, "stdout in the order of the items"},
-	{0, "tag", OPTION_FLAG, AT(tag), NULL, "put the item and a tab before each line of stdout"},
+	{0, "tag", OPTION_FLAG, AT(tag), NULL,
+	    "put the item (n.txt#2 for a piece) and a tab before each line of stdout"},
 	{0, "timeout", OPTION_DURATION, AT(timeout_ms), "TIME",
-	    "end a command after so long: TERM, then KILL (default: none)"},
+	    "end a command after so long: TERM, then KILL (5 is 5s; default: none)"},
 	{0, "retries", OPTION_COUNT, AT(retries), "N",
 	    "tries of a failing command in all (default 3); interruptions do not count",
 	    .min = 1, .max = 1000000},
@@ -100,6 +102,28 @@ static const struct option map_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
+static const struct option_hint map_hints[] = {
+	{"-n -N -L -l -m -X --max-args --max-replace-args --max-lines --xargs",
+	    "each command gets one item; for two at a time: paste - - <list | ebb map "
+	    "--colsep '\\t' -- COMMAND {1} {2}"},
+	{"-I -i --replace", "{} stands for the item everywhere, without an option"},
+	{"-d --delimiter", "items end with a newline, or with NUL and -0: tr ',' '\\n' <list | "
+	    "ebb map ..."},
+	{"-t -v --verbose", "--dry-run prints the commands, ebb shards what became of each"},
+	{"--delay", "-j says how many run at once, and that is all"},
+	{"--load --memfree", "-j says how many run at once; -j auto heeds affinity and cgroup quota"},
+	{"--eta --bar --progress", "a terminal shows how far it is by itself, and so does ebb status"},
+	{"--resume --resume-failed --retry-failed", "the same line goes on by itself; ebb retry tries "
+	    "what failed once more"},
+	{"--pipe --pipepart --block", "--shard bytes:SIZE FILE -- COMMAND gives each piece of a file to "
+	    "stdin"},
+	{"--results", "--out NAME keeps each stdout; ebb logs shows each stderr"},
+	{"-u --ungroup --lb --line-buffer --group", "stdout comes when its command has ended, and whole"},
+	{"-S --sshlogin --sshloginfile", "commands run on this machine"},
+	{"--nice", "nice ebb map ... does that"},
+	{NULL, NULL},
+};
+
 static const char map_text[] =
     "examples:\n"
     "  ebb map --out '{}.gz' -- gzip -9c {} ::: *.log\n"
@@ -107,15 +131,21 @@ static const char map_text[] =
     "  ebb map --shard bytes:4MiB --records paragraphs big.txt -- ./count.awk\n"
     "  ebb map -k 'cut -f1 {} | sort -u | wc -l' ::: *.tsv\n"
     "\n"
+    "lists:\n"
+    "  ::: a b     words           ::: a b ::: 1 2   each with each: a 1, a 2, b 1, b 2\n"
+    "  :::: f      lines of files  ::: a b :::+ 1 2  one with one: a 1, b 2 (::::+ too)\n"
+    "\n"
     "replaced in the command and in --out:\n"
     "  {} item   {.} without extension   {/} base name   {//} folder   {/.} both\n"
     "  {#} number from 1   {%} slot from 1   {1} {2.} {-1/} the same of one column\n"
     "A command that names no item gets it as its last word. One word with a blank\n"
     "or a shell character in it is run by bash -euo pipefail -c, items quoted.\n"
     "\n"
-    "Killed at any time, the same line goes on from where it was. A list that is\n"
-    "finished starts anew. Exit: 0 all done, 1 some failed, 2 usage, 3 state\n"
-    "unreachable, 4 already running, 75 stopped by TERM, 130 by Ctrl-C.\n";
+    "Killed at any time, the same line goes on from where it was: the same command,\n"
+    "--out, --shard and folder, whatever the list. A list that is finished starts\n"
+    "over; --skip-done runs only what is new or changed.\n"
+    "Exit: 0 all done, 1 some failed, 2 usage, 3 state unreachable, 4 already running,\n"
+    "75 stopped by TERM, 130 by Ctrl-C.\n";
 
 static enum status bad_halt(const char *word, struct error *e)
 {
@@ -278,6 +308,39 @@ static enum status make_drive(const struct map_values *v, const struct map_words
 	return st == ST_OK ? open_list(v, w, &d->input.list, e) : st;
 }
 
+/* A file where the command should be: its "--" was forgotten. */
+static enum status hint_dashes(enum status st, int argc, char **argv, const struct map_words *w,
+    struct error *e)
+{
+	struct error was = *e;
+	int i;
+
+	if (w->command == NULL || access(w->command[0], F_OK) == -1 ||
+	    access(w->command[0], X_OK) == 0)
+		return st;
+	for (i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0)
+			return st;
+	}
+	return error_set(e, ST_CONFIG, "%.300s; if %.80s is input, put -- before the command: "
+	    "ebb map %.80s -- COMMAND", was.text, w->command[0], w->command[0]);
+}
+
+/* What the shell leaves as it is when no file matches. It may be meant so. */
+static void warn_pattern(const struct map_words *w)
+{
+	const struct list_source *s = &w->sources[0];
+	struct buf shown = {0};
+
+	if (w->n_sources != 1 || s->n_words != 1 || strpbrk(s->words[0], "*?[") == NULL ||
+	    strstr(s->words[0], "://") != NULL || access(s->words[0], F_OK) == 0)
+		return;
+	str_display(&shown, s->words[0], strlen(s->words[0]), 120);
+	if (!shown.failed)
+		log_line(LOG_WARN, "no file matches %s; that text is the only item", shown.data);
+	buf_free(&shown);
+}
+
 static int map_main(int argc, char **argv)
 {
 	struct map_values v = {.halt = "never", .if_running = "fail", .retries = 3,
@@ -302,9 +365,12 @@ static int map_main(int argc, char **argv)
 		st = make_pipeline(&v, &w, &pipeline, &e);
 	if (st == ST_OK)
 		st = worker_check_spec(&pipeline.stage[0], &e);
+	st = st == ST_OK ? st : hint_dashes(st, argc, argv, &w, &e);
 	if (st == ST_OK)
 		st = make_drive(&v, &w, &d, &e);
 	d.pipeline = &pipeline;
+	if (st == ST_OK)
+		warn_pattern(&w);
 	if (st == ST_OK && v.dry_run)
 		st = dryrun_print(&pipeline.stage[0], &d.input, &e);
 	if (st != ST_OK) {
@@ -332,5 +398,6 @@ const struct verb verb_map = {
 	    "and it goes on",
 	.text = map_text,
 	.options = map_options,
+	.hints = map_hints,
 	.run = map_main,
 };

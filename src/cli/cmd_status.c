@@ -1,10 +1,12 @@
 /* ebb status: the runs of a state, or one in detail. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/str.h"
 #include "base/sys.h"
 #include "cli/common.h"
+#include "model/pipeline.h"
 #include "worker/name.h"
 
 struct status_values {
@@ -20,13 +22,6 @@ static const struct option status_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-static const char *run_state_name(const struct ledger_run *r)
-{
-	static const char *const names[] = {"active", "finished", "cancelled"};
-
-	return names[r->state];
-}
-
 /* An active run is running while somebody holds its lock. */
 static bool is_running(const struct state *s, const struct ledger_run *r)
 {
@@ -37,6 +32,47 @@ static bool is_running(const struct state *s, const struct ledger_run *r)
 	running = !lock.failed && !state_lock_is_free(s, lock.data);
 	buf_free(&lock);
 	return running;
+}
+
+/* In text and in JSON. */
+static const char *run_state_name(const struct state *s, const struct ledger_run *r)
+{
+	static const char *const names[] = {"stopped", "finished", "cancelled"};
+
+	return r->state == RUN_ACTIVE && is_running(s, r) ? "running" : names[r->state];
+}
+
+/* What tells apart lines with the same command: where output goes, and how input
+ * is cut. */
+static void show_line(const struct ledger_run *r, struct buf *b)
+{
+	struct pipeline p = {0};
+
+	str_display(b, r->title, strlen(r->title), 80);
+	if (pipeline_decode(r->spec, &p, NULL) == ST_OK && p.n_stages == 1) {
+		const struct spec *s = &p.stage[0];
+
+		if (s->out != NULL) {
+			buf_str(b, "  --out ");
+			str_display(b, s->out, strlen(s->out), 60);
+		}
+		if (s->shard == SPEC_BYTES) {
+			buf_str(b, "  --shard bytes, ");
+			str_size(b, s->shard_size);
+		}
+	}
+	pipeline_free(&p);
+}
+
+static void show_time(int64_t wall_ms, struct buf *b)
+{
+	time_t at = (time_t)(wall_ms / 1000);
+	struct tm tm;
+	char text[32];
+
+	if (localtime_r(&at, &tm) != NULL &&
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M", &tm) > 0)
+		buf_str(b, text);
 }
 
 static void json_counts(const struct ledger_stage *s, struct buf *b)
@@ -63,7 +99,7 @@ static void json_run(const struct state *state, const struct ledger_run *r,
     const struct ledger_stage *s, struct buf *b)
 {
 	buf_printf(b, "{\"run\":\"%s\",\"state\":\"%s\",\"running\":%s,\"generation\":%d,"
-	    "\"title\":", r->name, run_state_name(r), is_running(state, r) ? "true" : "false",
+	    "\"title\":", r->name, run_state_name(state, r), is_running(state, r) ? "true" : "false",
 	    r->generation);
 	str_json(b, r->title, strlen(r->title));
 	buf_printf(b, ",\"created_ms\":%lld,\"changed_ms\":%lld,", (long long)r->created_wall_ms,
@@ -78,8 +114,9 @@ static void text_run(const struct state *state, const struct ledger_run *r,
 	int64_t done = ledger_stage_done(s);
 	int64_t failed = ledger_stage_failed(s);
 
-	buf_printf(b, "%-6s %-9s ", r->name, r->state == RUN_ACTIVE
-	    ? is_running(state, r) ? "running" : "stopped" : run_state_name(r));
+	buf_printf(b, "%-6s %-9s ", r->name, run_state_name(state, r));
+	show_time(r->changed_wall_ms, b);
+	buf_str(b, "  ");
 	str_count(b, done);
 	buf_str(b, " of ");
 	str_count(b, s->planned);
@@ -92,7 +129,7 @@ static void text_run(const struct state *state, const struct ledger_run *r,
 		buf_printf(b, ", %lld interruptions", (long long)s->ended[CAUSE_LOST] +
 		    (long long)s->ended[CAUSE_INTERRUPTED]);
 	buf_str(b, "  ");
-	str_display(b, r->title, strlen(r->title), 80);
+	show_line(r, b);
 	buf_char(b, '\n');
 }
 
@@ -119,6 +156,11 @@ static void text_detail(struct common_view *v, struct buf *b)
 	str_duration(b, s->lost_ms);
 	buf_printf(b, " lost\n  generation %d, list %s\n", v->run.generation,
 	    s->plan_complete ? "complete" : "not complete yet");
+	buf_str(b, "  begun ");
+	show_time(v->run.created_wall_ms, b);
+	buf_str(b, ", last begun anew or finished ");
+	show_time(v->run.changed_wall_ms, b);
+	buf_char(b, '\n');
 }
 
 static enum status add_events(struct common_view *v, struct buf *b, struct error *e)

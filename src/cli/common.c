@@ -220,25 +220,36 @@ static enum status find_by_text(struct common_view *v, const char *word, size_t 
 	return st;
 }
 
+static enum status find_by_number(struct common_view *v, int64_t number,
+    struct ledger_shard *out, struct error *e)
+{
+	struct ledger_query q = {.stage = v->stage.id, .state = -1, .ordinal = number - 1, .max = 1};
+	size_t n = 1;
+	enum status st = ledger_shards(v->ledger, &q, out, &n, e);
+
+	if (st == ST_OK && n == 0)
+		st = error_set(e, ST_NOT_FOUND, "%s has no shard number %lld", v->run.name,
+		    (long long)number);
+	return st;
+}
+
 enum status common_find_shard(struct common_view *v, const char *word, struct ledger_shard *out,
     struct error *e)
 {
 	const char *hash = strrchr(word, '#');
+	bool only_number = hash == word && word[1] != '\0';
+	size_t len = hash == NULL || only_number ? strlen(word) : (size_t)(hash - word);
 	struct error ignored;
 	int64_t number;
-	enum status st;
+	enum status st = find_by_text(v, word, len, out, e);
 
-	st = find_by_text(v, word, hash == NULL ? strlen(word) : (size_t)(hash - word), out, e);
-	if (st != ST_OK && str_parse_count(word, 1, INT64_MAX, &number, &ignored) == ST_OK) {
-		struct ledger_query q = {.stage = v->stage.id, .state = -1,
-		    .ordinal = number - 1, .max = 1};
-		size_t n = 1;
-
-		if (ledger_shards(v->ledger, &q, out, &n, e) == ST_OK && n == 1)
-			return ST_OK;
-		return error_set(e, ST_NOT_FOUND, "%s has no shard number %lld", v->run.name,
-		    (long long)number);
+	if (st == ST_OK && only_number && !name_is(out, word)) {
+		ledger_shard_free(out);
+		st = ST_NOT_FOUND;
 	}
+	if (st != ST_OK &&
+	    str_parse_count(word + (only_number ? 1 : 0), 1, INT64_MAX, &number, &ignored) == ST_OK)
+		return find_by_number(v, number, out, e);
 	return st;
 }
 

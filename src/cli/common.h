@@ -41,7 +41,8 @@ enum status common_view_open(const char *state_option, const char *run, bool wri
 void common_view_close(struct common_view *v);
 
 /* Finds the one shard that a person means: a number (place in the list, from
- * 1), a name (item, or item#part), or a prefix that fits only one. ST_NOT_FOUND
+ * 1; "#3" is one unless a shard is called so), a name (item, or item#part), or a
+ * prefix that fits only one. ST_NOT_FOUND
  * and ST_CONFIG (several: some are named) otherwise. */
 enum status common_find_shard(struct common_view *v, const char *word, struct ledger_shard *out,
     struct error *e) MUST_USE;

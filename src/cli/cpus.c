@@ -95,6 +95,17 @@ int cpus_available(void)
 	return limit < 1 ? 1 : limit;
 }
 
+/* "+2", "-1": so many more or fewer than auto, and at least one. */
+static enum status parse_relative(const char *jobs, int *slots, struct error *e)
+{
+	int64_t n = 0;
+	enum status st = str_parse_count(jobs + 1, 0, 10000, &n, e);
+
+	n = jobs[0] == '+' ? *slots + n : *slots - n;
+	*slots = n < 1 ? 1 : n > CPUS_JOBS_MAX ? CPUS_JOBS_MAX : (int)n;
+	return st;
+}
+
 enum status cpus_parse_jobs(const char *jobs, int *slots, struct error *e)
 {
 	size_t len = jobs == NULL ? 0 : strlen(jobs);
@@ -110,11 +121,14 @@ enum status cpus_parse_jobs(const char *jobs, int *slots, struct error *e)
 		number[len - 1] = '\0';
 		st = str_parse_count(number, 1, 10000, &n, e);
 		n = (n * *slots + 99) / 100;
+	} else if (jobs[0] == '+' || jobs[0] == '-') {
+		st = parse_relative(jobs, slots, e);
+		n = *slots;
 	} else {
 		st = str_parse_count(jobs, 1, CPUS_JOBS_MAX, &n, e);
 	}
 	if (st != ST_OK)
-		return error_prefix(e, st, "--jobs (8, 50%%, auto)");
+		return error_prefix(e, st, "--jobs (8, 50%%, +1, -1, auto)");
 	*slots = n > CPUS_JOBS_MAX ? CPUS_JOBS_MAX : (int)n;
 	return ST_OK;
 }

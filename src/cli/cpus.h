@@ -10,7 +10,7 @@ int cpus_available(void);
 
 enum { CPUS_JOBS_MAX = 512 }; /* half of what a worker keeps in flight */
 
-/* What -j says: 8, 50%, auto, NULL for auto. ST_CONFIG else. */
+/* What -j says: 8, 50%, +1, -1, auto, NULL for auto. ST_CONFIG else. */
 enum status cpus_parse_jobs(const char *jobs, int *slots, struct error *e) MUST_USE;
 
 #endif

@@ -33,6 +33,7 @@ struct driving {
 	char holders[128];   /* " (pid 12)", for messages */
 	int lock_fd;
 	bool nothing_to_do;  /* finished, and all is as it was */
+	bool created;        /* the run is new with this start */
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
@@ -282,19 +283,44 @@ static enum status starts_over(struct driving *g, bool *over, struct error *e)
 	return st;
 }
 
+/* What a finished list does is not what an unfinished one does: said once. */
+static enum status start_over(struct driving *g, const struct ledger_run_def *def,
+    struct error *e)
+{
+	if (g->run.state == RUN_FINISHED && g->d->pipeline->name[0] == '\0' && !g->d->fresh && !g->d->skip_done && !g->d->quiet)
+		log_line(LOG_INFO, "%s was finished; starting over (--skip-done runs only what is "
+		    "new or changed)", g->run.name);
+	return next_generation(g, def, e);
+}
+
 static enum status go_on(struct driving *g, const struct ledger_run_def *def, struct error *e)
 {
 	bool over;
 	enum status st = starts_over(g, &over, e);
 
 	if (st == ST_OK && over)
-		st = next_generation(g, def, e);
+		st = start_over(g, def, e);
 	else if (st == ST_OK && !g->nothing_to_do)
 		st = retry_failed(g, e);
 	/* What was killed while it was planned takes over the rest. */
 	if (st == ST_OK && g->d->skip_done)
 		st = find_carry(g, e);
 	return st;
+}
+
+/* A line that was refused before anything was planned leaves no run behind. */
+static void forget_refused(struct driving *g, const struct worker_result *r)
+{
+	struct error e;
+	enum status st;
+
+	if (!g->created || !r->plan_failed || r->after.planned > 0 || r->after.attempts > 0)
+		return;
+	st = open_ledger(g, &e);
+	if (st == ST_OK)
+		st = care_forget_run(g->state, g->ledger, &g->run, &e);
+	if (st != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
 }
 
 /* Finds the run's row, or makes one, or begins its next generation. */
@@ -311,6 +337,8 @@ static enum status find_run(struct driving *g, struct error *e)
 		stages[i] = g->d->pipeline->stage[i].name;
 	ledger_run_free(&g->run);
 	pipeline_title(g->d->pipeline, &title);
+	if (strcmp(state_place(g->state), ".") != 0)
+		buf_printf(&title, "  in %s", state_place(g->state));
 	st = pipeline_encode(g->d->pipeline, &json, e);
 	if (st == ST_OK)
 		st = buf_check(&title, e);
@@ -323,6 +351,7 @@ static enum status find_run(struct driving *g, struct error *e)
 		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
 	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
+		g->created = st == ST_OK;
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		st = go_on(g, &def, e);
 	}
@@ -373,6 +402,8 @@ static int work(struct driving *g, struct error *e)
 	g->ledger = NULL;
 	st = worker_run(g->body, l, &wo, &result, e);
 	code = st == ST_OK ? summary_print(&wo, &result, g->d->quiet) : common_fail(st, e);
+	if (st == ST_OK)
+		forget_refused(g, &result);
 	worker_result_free(&result);
 	return code;
 }

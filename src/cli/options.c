@@ -28,12 +28,33 @@ static const struct option *by_name(const struct verb *v, const char *name, size
 	return NULL;
 }
 
+static bool is_among(const char *words, const char *word, size_t len)
+{
+	const char *p = words;
+
+	while (*p != '\0') {
+		size_t n = strcspn(p, " ");
+
+		if (n == len && strncmp(p, word, n) == 0)
+			return true;
+		p += n;
+		p += strspn(p, " ");
+	}
+	return false;
+}
+
 static enum status unknown(const struct verb *v, const char *word, size_t len, struct error *e)
 {
 	const struct option *best = NULL;
 	const struct option *o;
+	const struct option_hint *h;
 	size_t best_d = 3;
 
+	for (h = v->hints; h != NULL && h->words != NULL; h++) {
+		if (is_among(h->words, word, len))
+			return error_set(e, ST_CONFIG, "there is no %.*s: %s (ebb help %s lists all "
+			    "options)", (int)len, word, h->instead, v->name);
+	}
 	for (o = v->options; o->name != NULL; o++) {
 		size_t d = str_distance(word + 2, len > 2 ? len - 2 : 0, o->name, strlen(o->name));
 

@@ -38,6 +38,12 @@ struct option {
 	int64_t max;
 };
 
+/* An option of another program that does something alike, and what ebb has. */
+struct option_hint {
+	const char *words; /* as they are typed, separated by blanks: "-n --max-args" */
+	const char *instead;
+};
+
 struct verb {
 	const char *name;
 	const char *usage;    /* lines after "usage: " */
@@ -45,6 +51,7 @@ struct verb {
 	const char *text;     /* paragraphs after the options; examples first; may be NULL */
 	int max_words;        /* beside options; -1: the verb looks itself */
 	const struct option *options; /* ends with a NULL name */
+	const struct option_hint *hints; /* ends with NULL words; may be NULL */
 	size_t n_values;      /* size of the struct that offsets point into */
 	int (*run)(int argc, char **argv);
 };
@@ -52,7 +59,8 @@ struct verb {
 /* Parses argv[1..] up to the first word that is no option, or to "--" (which is
  * not passed over). *next is the index of the first word left. "--name value",
  * "--name=value", "-j8", "-j 8" and joined flags are understood. ST_CONFIG
- * names the option, what was expected, and the nearest known name. `values`
+ * names the option, what was expected, and the nearest known name or the verb's
+ * hint. `values`
  * must be zeroed or hold the defaults. -h and --help set *help. */
 enum status options_parse(const struct verb *v, int argc, char **argv, void *values, int *next,
     bool *help, struct error *e) MUST_USE;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cli/common.h"
+#include "worker/outputs.h"
 
 /* What this start added to a counter of attempts. */
 static int64_t ended(const struct worker_result *r, enum cause c)
@@ -51,21 +52,24 @@ static void first_line(const struct worker_options *opt, const struct worker_res
 	}
 }
 
-static void run_again_line(const struct worker_result *r, struct buf *b)
+static void no_result_line(const struct worker_result *r, struct buf *b)
 {
-	int64_t again = r->after.attempts - r->after.ended[CAUSE_DONE];
+	const char *comma = "attempts without a result:";
 
-	if (again == 0)
-		return;
-	str_count(b, again);
-	buf_printf(b, " attempt%s in all did not count:", again == 1 ? "" : "s");
 	for (int c = CAUSE_INTERRUPTED; c < CAUSE_COUNT; c++) {
-		if (r->after.ended[c] > 0)
-			buf_printf(b, " %lld %s", (long long)r->after.ended[c],
-			    cause_name((enum cause)c));
+		int64_t n = ended(r, (enum cause)c);
+
+		if (n <= 0)
+			continue;
+		buf_printf(b, "%s ", comma);
+		str_count(b, n);
+		buf_printf(b, " %s", cause_name((enum cause)c));
+		comma = ",";
 	}
+	if (b->len == 0)
+		return;
 	buf_str(b, "; ");
-	str_duration(b, r->after.lost_ms);
+	str_duration(b, r->after.lost_ms - r->before.lost_ms);
 	buf_str(b, " of slot time");
 }
 
@@ -82,6 +86,8 @@ static void failure_line(const struct worker_failure *f, struct buf *b)
 		buf_printf(b, "exit %d ", f->exit_code);
 	if (f->limit > 0)
 		buf_printf(b, "(%d of %d)", f->count, f->limit);
+	if (f->cause == CAUSE_INFRASTRUCTURE && f->count < f->limit)
+		buf_str(b, " (not tried again, as no attempt has ever succeeded)");
 	if (f->note[0] != '\0')
 		buf_printf(b, "  \"%s\"", f->note);
 }
@@ -101,25 +107,97 @@ static void output_line(const struct worker_options *opt, const struct worker_re
 		buf_str(b, " (no manifest before all is done)");
 }
 
+/* The options that a verb needs to find this state from here. */
+static void state_words(const struct worker_options *opt, struct buf *b)
+{
+	const char *dir = state_dir(opt->state);
+
+	if (strcmp(dir, common_state_dir(NULL)) == 0)
+		return;
+	buf_str(b, " --state ");
+	str_shell_quote(b, dir, strlen(dir));
+}
+
+/* Outputs of an earlier list, which nobody makes any more: looked for on the side,
+ * so trouble with that is no trouble. */
+static void left_line(const struct worker_options *opt, const struct worker_result *r,
+    struct buf *b)
+{
+	const struct ledger_options lo = {.read_only = true, .busy_ms = 1000};
+	struct buf first = {0};
+	struct ledger *l = NULL;
+	int64_t n = 0;
+
+	if (!r->sealed || ledger_open(opt->ledger, &lo, &l, NULL) != ST_OK)
+		return;
+	if (outputs_count_left(l, opt->run.id, &first, &n, NULL) == ST_OK && n > 0 && first.len > 0) {
+		buf_str(b, "left over: ");
+		str_count(b, n);
+		buf_printf(b, " output%s that no item makes any more, such as ", n == 1 ? "" : "s");
+		str_display(b, first.data, first.len, 120);
+		buf_printf(b, " (ebb gc --left-over %s", opt->run.name);
+		state_words(opt, b);
+		buf_printf(b, " removes %s)", n == 1 ? "it" : "them");
+	}
+	buf_free(&first);
+	ledger_close(l);
+}
+
+/* Another run would be looked at without --run. */
+static bool is_newest(const struct worker_options *opt)
+{
+	const struct ledger_options lo = {.read_only = true, .busy_ms = 1000};
+	struct ledger_run newest = {0};
+	struct ledger *l = NULL;
+	bool same = false;
+
+	if (ledger_open(opt->ledger, &lo, &l, NULL) == ST_OK &&
+	    ledger_run_by_name(l, "", &newest, NULL) == ST_OK)
+		same = newest.id == opt->run.id;
+	ledger_run_free(&newest);
+	ledger_close(l);
+	return same;
+}
+
+/* A word for a shell that `ebb logs` finds the shard by: its name, or its number
+ * where the name cannot be typed. */
+static void shard_word(const struct worker_failure *f, struct buf *b)
+{
+	struct buf shown = {0};
+	size_t len = strlen(f->name);
+
+	str_display(&shown, f->name, len, 200);
+	if (!shown.failed && shown.len == len && memcmp(shown.data, f->name, len) == 0) {
+		buf_str(b, f->name[0] == '-' ? "-- " : "");
+		str_shell_quote(b, f->name, len);
+	} else {
+		buf_printf(b, "'#%lld'", (long long)f->number);
+	}
+	buf_free(&shown);
+}
+
 static void next_line(const struct worker_options *opt, const struct worker_result *r,
     struct buf *b)
 {
 	buf_str(b, "next:   ");
-	if (r->n_failures > 0) {
-		struct buf word = {0};
-
-		str_shell_quote(&word, r->failures[0].name, strlen(r->failures[0].name));
-		buf_str(b, "ebb logs ");
-		if (!word.failed)
-			str_display(b, word.data, word.len, 200);
-		buf_printf(b, " ; ebb retry %s", opt->run.name);
-		buf_free(&word);
-	} else if (ledger_stage_failed(&r->after) > 0) {
-		buf_printf(b, "ebb shards --run %s --state failed ; ebb retry %s", opt->run.name,
-		    opt->run.name);
-	} else {
+	if (ledger_stage_failed(&r->after) == 0 && r->n_failures == 0) {
 		buf_str(b, "start the same line again: it goes on from here");
+		return;
 	}
+	if (r->n_failures > 0) {
+		buf_str(b, "ebb logs");
+		state_words(opt, b);
+		if (!is_newest(opt))
+			buf_printf(b, " --run %s", opt->run.name);
+		buf_char(b, ' ');
+		shard_word(&r->failures[0], b);
+	} else {
+		buf_printf(b, "ebb shards --run %s --state failed", opt->run.name);
+		state_words(opt, b);
+	}
+	buf_str(b, " ; ebb retry");
+	state_words(opt, b);
+	buf_printf(b, " %s", opt->run.name);
 }
 
 static void say(struct buf *b, enum log_level level)
@@ -162,7 +240,7 @@ int summary_print(const struct worker_options *opt, const struct worker_result *
 	first_line(opt, r, &b);
 	say(&b, level);
 	if (!clean) {
-		run_again_line(r, &b);
+		no_result_line(r, &b);
 		say(&b, level);
 	}
 	for (i = 0; i < r->n_failures; i++) {
@@ -170,6 +248,8 @@ int summary_print(const struct worker_options *opt, const struct worker_result *
 		say(&b, level);
 	}
 	output_line(opt, r, &b);
+	say(&b, level);
+	left_line(opt, r, &b);
 	say(&b, level);
 	if (!r->sealed) {
 		next_line(opt, r, &b);

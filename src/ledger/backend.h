@@ -80,6 +80,8 @@ struct ledger_backend {
 	    const uint8_t digest[HASH_SIZE], struct error *e);
 	enum status (*plan_restart)(struct ledger *l, int64_t stage, int64_t first,
 	    struct error *e);
+	enum status (*plan_unseen)(struct ledger *l, int64_t stage,
+	    struct ledger_unseen *out, struct error *e);
 	enum status (*plan_finish)(struct ledger *l, int64_t stage, int64_t total,
 	    int64_t *dropped, struct error *e);
 	enum status (*plan_inputs)(struct ledger *l, int64_t stage, int64_t *after_row, size_t max,
@@ -112,8 +114,9 @@ struct ledger_backend {
 
 	enum status (*output_get)(struct ledger *l, const char *final, size_t len,
 	    struct ledger_output *out, struct error *e);
-	enum status (*outputs_left)(struct ledger *l, int64_t run, size_t max,
-	    struct ledger_left *out, size_t *n, struct error *e);
+	enum status (*outputs_left)(struct ledger *l, int64_t run,
+	    const struct ledger_left *after, size_t max, struct ledger_left *out, size_t *n,
+	    struct error *e);
 	enum status (*output_forget)(struct ledger *l, int64_t run, const char *final, size_t len,
 	    struct error *e);
 

@@ -285,6 +285,13 @@ enum status ledger_plan_restart(struct ledger *l, int64_t stage, int64_t first, 
 	return st == ST_OK ? l->backend->plan_restart(l, stage, first, e) : st;
 }
 
+enum status ledger_plan_unseen(struct ledger *l, int64_t stage, struct ledger_unseen *out,
+    struct error *e)
+{
+	memset(out, 0, sizeof(*out));
+	return l->backend->plan_unseen(l, stage, out, e);
+}
+
 enum status ledger_plan_finish(struct ledger *l, int64_t stage, int64_t total, int64_t *dropped,
     struct error *e)
 {
@@ -436,11 +443,11 @@ enum status ledger_output_get(struct ledger *l, const char *final, size_t len,
 	return l->backend->output_get(l, final, len, out, e);
 }
 
-enum status ledger_outputs_left(struct ledger *l, int64_t run, size_t max,
-    struct ledger_left *out, size_t *n, struct error *e)
+enum status ledger_outputs_left(struct ledger *l, int64_t run, const struct ledger_left *after,
+    size_t max, struct ledger_left *out, size_t *n, struct error *e)
 {
 	*n = 0;
-	return l->backend->outputs_left(l, run, max, out, n, e);
+	return l->backend->outputs_left(l, run, after, max, out, n, e);
 }
 
 enum status ledger_output_forget(struct ledger *l, int64_t run, const char *final, size_t len,

@@ -129,7 +129,9 @@ enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state s
  * `max_rows` a call; *more says whether to call again. Output rows stay. */
 enum status ledger_generation_prune(struct ledger *l, int64_t run, int max_rows, bool *more,
     struct error *e) MUST_USE;
-/* Removes a run and all its rows, output rows included. */
+/* Removes a run and all its rows. Names that it only planned are nobody's again;
+ * those that it published stay, as of run 0: ebb put them there, and any run may
+ * plan them again. */
 enum status ledger_run_remove(struct ledger *l, int64_t run, struct error *e) MUST_USE;
 
 /* Counters are kept with every transition, so this is one row whatever the
@@ -196,11 +198,14 @@ struct ledger_item {
  * already planned since the last restart gets the next occurrence number, and
  * id' = first 16 bytes of SHA-256(id, occurrence as 8 bytes little-endian).
  * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
- * With `carry_from` > 0, a new item that is published in that stage (same id,
- * same version) is taken over as published with its output row.
+ * With `carry_from` > 0, a new item that is published in that stage, or in the
+ * same stage of a generation before that whose rows are still there, is taken over
+ * as published with its output row, in the list or not any more: same id, and same
+ * version when it was tried last.
  * `carry_from` must be an older stage of the same run (ST_CONFIG).
  * ST_EXISTS: a final name is another shard's of this stage, or another run's,
- * which plans it or has published it (the text names both items); *bad is the
+ * which plans it or has published it (the text names both items and how to make
+ * that run give its names up); *bad is the
  * index of the item. Nothing was added. An older generation of the same run
  * hands its names over, and so does a shard that is unseen or has left the list.
  * ST_FENCED: `first` is not the stage's `planned` or the plan is complete
@@ -217,6 +222,16 @@ enum status ledger_plan_chunk_put(struct ledger *l, int64_t stage, int64_t index
  * first/LEDGER_CHUNK on are forgotten, the plan is open again. Occurrence
  * numbers go on from what the rows before `first` hold. */
 enum status ledger_plan_restart(struct ledger *l, int64_t stage, int64_t first,
+    struct error *e) MUST_USE;
+/* Rows that a restart made unseen and that were not met since, and how many of
+ * them are done: what ledger_plan_finish would drop now. `replaced`: the first of
+ * them stands in the list with another identity (its command or file changed). */
+struct ledger_unseen {
+	int64_t n;
+	int64_t done;
+	bool replaced;
+};
+enum status ledger_plan_unseen(struct ledger *l, int64_t stage, struct ledger_unseen *out,
     struct error *e) MUST_USE;
 /* The list has ended after `total` items: sets plan_complete. Leased rows that
  * are unseen become void: their floor is raised. *dropped is how many rows
@@ -387,10 +402,11 @@ struct ledger_left {
 	uint8_t hash[HASH_SIZE];
 };
 
-/* At most max, in the order of their names; each is freed with free(final).
- * Only meaningful once the plan of the newest generation is complete. */
-enum status ledger_outputs_left(struct ledger *l, int64_t run, size_t max,
-    struct ledger_left *out, size_t *n, struct error *e) MUST_USE;
+/* At most max that come after `after` (NULL: from the first one) in the order of
+ * their names; each is freed with free(final). Only meaningful once the plan of
+ * the newest generation is complete. Run 0: what removed runs have published. */
+enum status ledger_outputs_left(struct ledger *l, int64_t run, const struct ledger_left *after,
+    size_t max, struct ledger_left *out, size_t *n, struct error *e) MUST_USE;
 /* Forgets such a name. ST_NOT_FOUND when it is not (or no longer) one. */
 enum status ledger_output_forget(struct ledger *l, int64_t run, const char *final, size_t len,
     struct error *e) MUST_USE;

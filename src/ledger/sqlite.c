@@ -299,6 +299,7 @@ const struct ledger_backend ledger_sqlite = {
 	.plan_chunk_get = sqlite_plan_chunk_get,
 	.plan_chunk_put = sqlite_plan_chunk_put,
 	.plan_restart = sqlite_plan_restart,
+	.plan_unseen = sqlite_plan_unseen,
 	.plan_finish = sqlite_plan_finish,
 	.plan_inputs = sqlite_plan_inputs,
 	.claim = sqlite_claim,

@@ -319,6 +319,8 @@ enum status sqlite_plan_chunk_get(struct ledger *l, int64_t stage, int64_t index
 enum status sqlite_plan_chunk_put(struct ledger *l, int64_t stage, int64_t index,
     const uint8_t digest[HASH_SIZE], struct error *e);
 enum status sqlite_plan_restart(struct ledger *l, int64_t stage, int64_t first, struct error *e);
+enum status sqlite_plan_unseen(struct ledger *l, int64_t stage, struct ledger_unseen *out,
+    struct error *e);
 enum status sqlite_plan_finish(struct ledger *l, int64_t stage, int64_t total, int64_t *dropped,
     struct error *e);
 enum status sqlite_plan_inputs(struct ledger *l, int64_t stage, int64_t *after_row, size_t max,
@@ -350,8 +352,9 @@ enum status sqlite_take_accepted(struct ledger *l, int64_t stage, int64_t worker
 
 enum status sqlite_output_get(struct ledger *l, const char *final, size_t len,
     struct ledger_output *out, struct error *e);
-enum status sqlite_outputs_left(struct ledger *l, int64_t run, size_t max,
-    struct ledger_left *out, size_t *n, struct error *e);
+enum status sqlite_outputs_left(struct ledger *l, int64_t run,
+    const struct ledger_left *after, size_t max, struct ledger_left *out, size_t *n,
+    struct error *e);
 enum status sqlite_output_forget(struct ledger *l, int64_t run, const char *final, size_t len,
     struct error *e);
 

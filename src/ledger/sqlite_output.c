@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "ledger/files.h"
@@ -60,13 +61,17 @@ static enum status taken_by_shard(const struct buf *theirs, const struct buf *na
     const struct buf *mine, struct error *e)
 {
 	return error_set(e, ST_EXISTS, "the items %s and %s have the same output name, %s; give "
-	    "them different ones", theirs->data, mine->data, name->data);
+	    "them different ones, such as with {#}, the number of each", theirs->data,
+	    mine->data, name->data);
 }
 
 static enum status taken_by_run(struct sqlite_ledger *l, const struct owner *o,
     const struct buf *theirs, const struct buf *name, const struct buf *mine, struct error *e)
 {
 	char run[LEDGER_NAME_MAX] = "?";
+	struct buf dir = {0};
+	struct buf state = {0};
+	char *here;
 	struct q q;
 	enum status st;
 
@@ -77,9 +82,21 @@ static enum status taken_by_run(struct sqlite_ledger *l, const struct owner *o,
 	st = q_close(&q, e);
 	if (st != ST_OK)
 		return st;
-	return error_set(e, ST_EXISTS, "the output %s of item %s belongs to run %s%s%s, which has %s "
-	    "it", name->data, mine->data, run, theirs->len > 0 ? ", item " : "",
-	    theirs->len > 0 ? theirs->data : "", o->published ? "published" : "planned");
+	file_dirname(l->path, &dir);
+	here = realpath(".ebb", NULL);
+	if (!dir.failed && (here == NULL || strcmp(dir.data, here) != 0)) {
+		buf_str(&state, " --state ");
+		str_shell_quote(&state, dir.data, dir.len);
+	}
+	free(here);
+	st = error_set(e, ST_EXISTS, "the output %s of item %s belongs to run %s%s%s, which has %s "
+	    "it; if %s is not needed any more, this lets it be replaced: ebb gc%s --forget %s",
+	    name->data, mine->data, run, theirs->len > 0 ? ", item " : "",
+	    theirs->len > 0 ? theirs->data : "", o->published ? "published" : "planned", run,
+	    state.len > 0 && !state.failed ? state.data : "", run);
+	buf_free(&dir);
+	buf_free(&state);
+	return st;
 }
 
 /* ST_OK: the name may be taken from that owner. */
@@ -92,7 +109,8 @@ static enum status may_take(struct sqlite_ledger *l, const struct stage_info *s,
 	enum status st;
 	int i;
 
-	if (!o->planned && (!o->published || o->run == s->run))
+	/* Run 0: what a run published that was removed since. */
+	if (!o->planned && (!o->published || o->run == s->run || o->run == 0))
 		return ST_OK;
 	if (o->run == s->run && o->generation < s->generation)
 		return ST_OK;
@@ -268,19 +286,21 @@ static enum status left_from(struct q *q, struct ledger_left *out, struct error 
 	return st;
 }
 
+/* The stages are found once and not for each name. */
 #define IS_LEFT \
-	"run = ? AND published = 1 AND (planned = 0 OR " \
-	"NOT " IS_NEWEST ")"
+	"run = ?1 AND published = 1 AND (planned = 0 OR stage NOT IN (SELECT stage.id FROM stage " \
+	"JOIN run ON run.id = stage.run WHERE run.id = ?1 AND stage.generation = run.generation))"
 
-enum status sqlite_outputs_left(struct ledger *base, int64_t run, size_t max,
-    struct ledger_left *out, size_t *n, struct error *e)
+enum status sqlite_outputs_left(struct ledger *base, int64_t run, const struct ledger_left *after,
+    size_t max, struct ledger_left *out, size_t *n, struct error *e)
 {
 	struct q q;
 	enum status st = ST_OK;
 
 	q_open(&q, sq(base), "SELECT name, size, hash FROM output WHERE " IS_LEFT
-	    " ORDER BY name LIMIT ?");
+	    " AND name > ?2 ORDER BY name LIMIT ?3");
 	q_int(&q, run);
+	q_blob(&q, after == NULL ? "" : after->final, after == NULL ? 0 : after->final_len);
 	q_int(&q, (int64_t)max);
 	while (st == ST_OK && *n < max && q_row(&q)) {
 		st = left_from(&q, &out[*n], e);
@@ -302,7 +322,7 @@ enum status sqlite_output_forget(struct ledger *base, int64_t run, const char *f
 
 	if (st != ST_OK)
 		return st;
-	q_open(&q, l, "DELETE FROM output WHERE " IS_LEFT " AND name = ?");
+	q_open(&q, l, "DELETE FROM output WHERE " IS_LEFT " AND name = ?2");
 	q_int(&q, run);
 	q_blob(&q, final, len);
 	st = q_run(&q, e);

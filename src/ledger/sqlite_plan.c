@@ -33,8 +33,14 @@ static void occurrence_id(struct hash *h, const uint8_t id[LEDGER_ID_SIZE], int6
 	memcpy(out, digest, LEDGER_ID_SIZE);
 }
 
+/* A stage and the same stage of the generations before its own. */
+#define WITH_OLDER \
+	"(SELECT o.id FROM stage AS s JOIN stage AS o ON o.run = s.run AND o.name = s.name " \
+	"AND o.generation <= s.generation WHERE s.id = ?)"
+
+/* `older`: of older generations too, and only what was tried or taken over. */
 static enum status index_rows(struct sqlite_ledger *l, struct plan_index *x, int64_t first_row,
-    bool only_published, struct error *e)
+    bool older, struct error *e)
 {
 	uint8_t id[LEDGER_ID_SIZE];
 	struct q q;
@@ -43,10 +49,9 @@ static enum status index_rows(struct sqlite_ledger *l, struct plan_index *x, int
 	x->ident = ident_create(first_row);
 	if (x->ident == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	q_open(&q, l, "SELECT row, id FROM shard WHERE stage = ?1 AND (?2 = 0 OR "
-	    "(state = 3 AND ordinal >= 0))");
+	q_open(&q, l, older ? "SELECT row, id FROM shard WHERE stage IN " WITH_OLDER
+	    " AND (state = 3 OR attempts > 0)" : "SELECT row, id FROM shard WHERE stage = ?");
 	q_int(&q, x->stage);
-	q_int(&q, only_published);
 	while (st == ST_OK && q_row(&q)) {
 		st = col_fixed(&q, 1, id, sizeof(id), e);
 		if (st == ST_OK)
@@ -57,7 +62,7 @@ static enum status index_rows(struct sqlite_ledger *l, struct plan_index *x, int
 
 /* Makes x the index of that stage as it is now. */
 static enum status index_ready(struct sqlite_ledger *l, struct plan_index *x, int64_t stage,
-    int64_t seq, bool only_published, int64_t next_row, struct error *e)
+    int64_t seq, bool older, int64_t next_row, struct error *e)
 {
 	struct q q;
 	int64_t first_row;
@@ -68,11 +73,12 @@ static enum status index_ready(struct sqlite_ledger *l, struct plan_index *x, in
 	plan_index_drop(x);
 	x->stage = stage;
 	x->seq = seq;
-	q_open(&q, l, "SELECT min(row) FROM shard WHERE stage = ?");
+	q_open(&q, l, older ? "SELECT min(row) FROM shard WHERE stage IN " WITH_OLDER
+	    : "SELECT min(row) FROM shard WHERE stage = ?");
 	q_int(&q, stage);
 	st = q_value(&q, next_row, &first_row, e);
 	if (st == ST_OK)
-		st = index_rows(l, x, first_row, only_published, e);
+		st = index_rows(l, x, first_row, older, e);
 	if (st != ST_OK)
 		plan_index_drop(x);
 	return st;
@@ -85,6 +91,7 @@ struct known {
 	bool has_names;   /* a final name or files */
 };
 
+/* stage 0: of any. */
 static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row,
     const uint8_t id[LEDGER_ID_SIZE], struct known *k, struct error *e)
 {
@@ -99,7 +106,7 @@ static enum status known_row(struct sqlite_ledger *l, int64_t stage, int64_t row
 		const void *stored = col_bytes(&q, ROW_END, &len);
 
 		if (len == LEDGER_ID_SIZE && memcmp(stored, id, len) == 0 &&
-		    col_int(&q, 1) == stage) {
+		    (stage == 0 || col_int(&q, 1) == stage)) {
 			st = row_from(&q, &k->r, e);
 			k->repeats = col_int(&q, ROW_END + 1);
 			k->has_names = col_int(&q, ROW_END + 2) != 0;
@@ -148,6 +155,28 @@ static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *js
 	return st;
 }
 
+/* The newest row of that identity: what an older one did may have been done
+ * otherwise since. */
+static enum status find_newest_of(struct sqlite_ledger *l, const struct plan_index *x,
+    const uint8_t id[LEDGER_ID_SIZE], struct known *k, struct error *e)
+{
+	struct ident_walk walk;
+	int64_t row;
+	enum status st = ST_OK;
+
+	memset(k, 0, sizeof(*k));
+	ident_find(x->ident, id, &walk);
+	while (st == ST_OK && ident_next(x->ident, &walk, &row)) {
+		struct known one = {0};
+
+		if (row > k->r.row)
+			st = known_row(l, 0, row, id, &one, e);
+		if (one.r.row != 0)
+			*k = one;
+	}
+	return st;
+}
+
 /* The published row of an older generation that this item repeats: old->r.row
  * is 0 when there is none. *files is a new string or NULL. */
 static enum status find_old(struct plan_call *p, const struct ledger_item *it,
@@ -156,12 +185,12 @@ static enum status find_old(struct plan_call *p, const struct ledger_item *it,
 	char *final = NULL;
 	size_t final_len;
 	bool usable;
-	enum status st = find_row_of(p->l, &p->l->carry, id, old, e);
+	enum status st = find_newest_of(p->l, &p->l->carry, id, old, e);
 
 	*files = NULL;
 	if (st != ST_OK || old->r.row == 0)
 		return st;
-	usable = old->r.s.state == SHARD_PUBLISHED && old->r.ordinal >= 0 &&
+	usable = old->r.s.state == SHARD_PUBLISHED &&
 	    file_version_equal(&old->r.version, &it->version);
 	if (usable)
 		st = row_names(p->l, old->r.row, &final, &final_len, files, e);
@@ -602,6 +631,35 @@ enum status sqlite_plan_restart(struct ledger *base, int64_t stage, int64_t firs
 }
 
 /* ---- finish ---- */
+
+enum status sqlite_plan_unseen(struct ledger *base, int64_t stage, struct ledger_unseen *out,
+    struct error *e)
+{
+	struct q q;
+	int64_t first = 0;
+	int64_t same = 0;
+	enum status st;
+
+	q_open(&q, sq(base), "SELECT count(*), ifnull(sum(state IN (2, 3)), 0), ifnull(min(row), 0) "
+	    "FROM shard INDEXED BY shard_ordinal WHERE stage = ? AND ordinal < 0 AND ordinal > ?");
+	q_int(&q, stage);
+	q_int(&q, SQLITE_DROPPED);
+	if (q_row(&q)) {
+		out->n = col_int(&q, 0);
+		out->done = col_int(&q, 1);
+		first = col_int(&q, 2);
+	}
+	st = q_close(&q, e);
+	if (st != ST_OK || out->n == 0)
+		return st;
+	q_open(&q, sq(base), "SELECT EXISTS (SELECT 1 FROM shard AS a JOIN shard AS b "
+	    "ON b.stage = a.stage AND b.ordinal >= 0 AND b.item = a.item "
+	    "AND b.occurrence = a.occurrence AND b.part = a.part WHERE a.row = ?)");
+	q_int(&q, first);
+	st = q_value(&q, 0, &same, e);
+	out->replaced = same != 0;
+	return st;
+}
 
 static enum status drop_names(struct sqlite_ledger *l, int64_t row, struct error *e)
 {

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "worker/name.h"
+#include "worker/outputs.h"
 
 #define DAY_MS ((int64_t)86400000)
 
@@ -376,9 +377,61 @@ enum status care_run(struct state *state, struct ledger *l, const struct care_op
 	st = care_workers(&c, e);
 	if (st == ST_OK)
 		st = care_runs(&c, keep, opt->run_ms, e);
+	if (st == ST_OK)
+		st = outputs_forget_gone(state, l, opt->dry_run, &report->names, e);
 	if (st == ST_OK && !opt->dry_run)
 		st = ledger_shrink(l, e);
 	return st == ST_OK ? care_cap(&c, e) : st;
+}
+
+/* A worker that joined goes on when the one that holds the lock has left. */
+static enum status no_worker_of(struct state *state, struct ledger *l,
+    const struct ledger_run *run, struct error *e)
+{
+	enum { MAX = 64 };
+	struct ledger_worker *list = mem_zero(MAX * sizeof(*list));
+	char lock[LEDGER_NAME_MAX + 16];
+	size_t n = 0;
+	size_t i;
+	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : ledger_workers(l, run->id, list, MAX, &n, e);
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		(void)snprintf(lock, sizeof(lock), "worker-%s", list[i].name);
+		if (!state_lock_is_free(state, lock))
+			st = error_set(e, ST_BUSY, "%s is running (pid %ld)", run->name,
+			    (long)list[i].pid);
+	}
+	free(list);
+	return st;
+}
+
+enum status care_hold_run(struct state *state, struct ledger *l, const struct ledger_run *run,
+    int *fd, struct error *e)
+{
+	struct buf lock = {0};
+	enum status st = no_worker_of(state, l, run, e);
+
+	run_lock_name(run->key, &lock);
+	if (st == ST_OK)
+		st = buf_check(&lock, e);
+	if (st == ST_OK) {
+		st = state_lock(state, lock.data, fd, e);
+		if (st == ST_BUSY)
+			st = error_set(e, ST_BUSY, "%s is running", run->name);
+	}
+	buf_free(&lock);
+	return st;
+}
+
+enum status care_forget_run(struct state *state, struct ledger *l, const struct ledger_run *run,
+    struct error *e)
+{
+	static const struct care_options opt = {0};
+	struct care_report report = {0};
+	struct care c = {state, l, &opt, &report, 0};
+
+	return remove_run(&c, run, e);
 }
 
 enum status care_private_files(struct state *state, struct ledger *l,

@@ -26,6 +26,8 @@ struct care_report {
 	int64_t worker_folders;
 	int64_t logs;
 	int64_t runs;
+	int64_t names;         /* of outputs that removed runs had published, and that are
+	                        * gone */
 	int64_t bytes_before;
 	int64_t bytes_after;
 };
@@ -34,6 +36,16 @@ struct care_report {
  * to unfinished runs. */
 enum status care_run(struct state *state, struct ledger *l, const struct care_options *opt,
     struct care_report *report, struct error *e) MUST_USE;
+
+/* Takes what stands for a run, for as long as *fd is open: nobody starts it
+ * meanwhile. ST_BUSY: somebody works on it. */
+enum status care_hold_run(struct state *state, struct ledger *l, const struct ledger_run *run,
+    int *fd, struct error *e) MUST_USE;
+
+/* Removes a run, finished or not, which the caller holds: its progress, logs and
+ * manifest. What it has published stays, and may be replaced by any run. */
+enum status care_forget_run(struct state *state, struct ledger *l, const struct ledger_run *run,
+    struct error *e) MUST_USE;
 
 /* At the end of a run: its private files whose attempts are void. */
 enum status care_private_files(struct state *state, struct ledger *l,

@@ -35,7 +35,10 @@ static void add_tag(struct buf *out, const struct ledger_shard *s)
 {
 	size_t i;
 
-	for (i = 0; i < s->item_len; i++)
+	/* Pieces of one file are told apart; equal items look as they were given. */
+	if (s->part >= 0)
+		shard_name(s, out);
+	for (i = 0; s->part < 0 && i < s->item_len; i++)
 		buf_char(out, s->item[i] == '\0' ? ' ' : s->item[i]);
 	buf_char(out, '\t');
 }

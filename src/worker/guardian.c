@@ -141,6 +141,17 @@ static bool wait_room(const struct guardian *g)
 	return n == 1 && (p.revents & POLLOUT);
 }
 
+/* Too many descriptors are on their way through sockets: of this user's, beyond
+ * what one process may have open (only the privileged are spared that). Those in
+ * this socket arrive as soon as the guardian runs. False: it takes too long. */
+static bool wait_taken(int64_t *until_ns)
+{
+	if (*until_ns == 0)
+		*until_ns = sys_boot_ns() + SEND_WAIT_MS * MS_NS;
+	pause_ms(PAUSE_MS);
+	return sys_boot_ns() < *until_ns;
+}
+
 /* The descriptor goes with the first byte. */
 static ssize_t send_some(const struct guardian *g, const char *data, size_t len, int pass_fd)
 {
@@ -171,22 +182,25 @@ static enum status send_all(struct guardian *g, const void *data, size_t len, in
     struct error *e)
 {
 	const char *p = data;
+	int64_t until_ns = 0;
 
 	if (g->broken)
 		return gone(g, e);
 	while (len > 0) {
 		ssize_t n = send_some(g, p, len, pass_fd);
+		int err = n >= 0 ? 0 : errno;
 
 		if (n >= 0) {
 			p += n;
 			len -= (size_t)n;
 			pass_fd = -1;
-		} else if (errno == EAGAIN) {
+		} else if (err == EAGAIN) {
 			if (!wait_room(g))
 				return gone(g, e);
-		} else if (p == data && (errno == EBADF || errno == ETOOMANYREFS)) {
-			return error_os(e, errno, "cannot hand stdin to the guardian");
-		} else if (errno != EINTR) {
+		} else if (p == data && (err == EBADF || err == ETOOMANYREFS)) {
+			if (err == EBADF || !wait_taken(&until_ns))
+				return error_os(e, err, "cannot hand stdin to the guardian");
+		} else if (err != EINTR) {
 			return gone(g, e);
 		}
 	}
@@ -424,7 +438,8 @@ static enum status try_element(const char *dir, size_t len, const char *name, ch
 			st = found(b.data, path, e);
 		else
 			st = ST_NOT_FOUND;
-		if (err == EACCES)
+		/* One that may not be looked into has nothing for us. */
+		if (err == EACCES && access(b.data, F_OK) == 0)
 			*denied = err;
 	}
 	buf_free(&b);

@@ -238,6 +238,7 @@ static void keep_failure(struct work *w, const struct attempt *a)
 		return;
 	f = &r->failures[r->n_failures++];
 	f->name = name.data;
+	f->number = a->shard.ordinal + 1;
 	f->cause = a->rec.cause;
 	f->exit_code = a->rec.exit_code;
 	f->exit_signal = a->rec.exit_signal;
@@ -306,9 +307,13 @@ static void tell_failure(struct work *w, const struct attempt *a)
 		struct buf shown = {0};
 
 		str_display(&shown, b.data, b.len, 200);
-		log_line(LOG_INFO, "%s: %s %s: %s%s%s", w->opt->run.name,
+		log_line(LOG_INFO, "%s: %s: %s (%s%s %d)%s%s", w->opt->run.name,
 		    a->now.state == SHARD_SET_ASIDE ? "set aside" : "failed",
-		    shown.data == NULL ? "" : shown.data, cause_name(a->rec.cause),
+		    shown.data == NULL ? "" : shown.data,
+		    a->rec.cause == CAUSE_FAILED ? "" : cause_name(a->rec.cause),
+		    a->rec.cause == CAUSE_FAILED ? a->rec.exit_signal > 0 ? "signal" : "exit"
+		    : a->rec.exit_signal > 0 ? ", signal" : ", exit",
+		    a->rec.exit_signal > 0 ? a->rec.exit_signal : a->rec.exit_code,
 		    a->rec.note[0] != '\0' ? ": " : "", a->rec.note);
 		buf_free(&shown);
 	}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/identity.h"
@@ -52,6 +53,8 @@ struct plan_op {
 	int64_t first;
 	int64_t number;
 	size_t bad;
+	int64_t dropped;             /* rows that left the list */
+	struct ledger_unseen unseen; /* what they were before that */
 	uint8_t digest[HASH_SIZE];
 };
 
@@ -121,9 +124,10 @@ static enum status exec_restart(struct ledger *l, struct op *op, struct error *e
 static enum status exec_finish(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
-	int64_t dropped;
-	enum status st = ledger_plan_finish(l, o->p->g->id, o->first, &dropped, e);
+	enum status st = ledger_plan_unseen(l, o->p->g->id, &o->unseen, e);
 
+	if (st == ST_OK)
+		st = ledger_plan_finish(l, o->p->g->id, o->first, &o->dropped, e);
 	return st == ST_OK ? ledger_lease_release(l, o->p->g->id, "plan", o->p->w->me.id, e) : st;
 }
 
@@ -533,6 +537,21 @@ static enum status next_item(struct planner *p, struct buf *text, bool *end, str
 	return st;
 }
 
+/* Somebody who edited the list wants to know that this is so; somebody who gave
+ * the wrong one even more. */
+static void tell_dropped(const struct planner *p, const struct plan_op *op)
+{
+	const struct worker_options *opt = p->w->opt;
+
+	if (op->dropped == 0 || !opt->progress)
+		return;
+	log_line(LOG_INFO, "%s: %lld item%s of the earlier list %s (%lld of them done)",
+	    opt->run.name, (long long)op->dropped, op->dropped == 1 ? "" : "s",
+	    op->unseen.replaced ? "begin anew, since the command's files or theirs have changed"
+	    : op->dropped == 1 ? "is not in this one" : "are not in this one",
+	    (long long)op->unseen.done);
+}
+
 static enum status plan_all(struct planner *p, struct error *e)
 {
 	struct plan_op op = {0};
@@ -558,6 +577,8 @@ static enum status plan_all(struct planner *p, struct error *e)
 		st = check_inputs(p, e);
 	if (st == ST_OK && !atomic_load(&p->stop))
 		st = call(p, &op, exec_finish, e);
+	if (st == ST_OK)
+		tell_dropped(p, &op);
 	return st;
 }
 

@@ -70,6 +70,7 @@ void worker_body_destroy(struct worker_body *b);
 
 struct worker_failure {
 	char *name;                      /* as people see the shard */
+	int64_t number;                  /* its place in the list, from 1 */
 	enum cause cause;
 	int exit_code;
 	int exit_signal;

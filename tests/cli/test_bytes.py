@@ -74,7 +74,7 @@ def test_whole_is_one_piece_for_each_file(box):
     box.write("a", b"1\n2\n")
     box.write("b", b"3\n")
     r = box.map("-k", "--tag", "--shard", "bytes:1", "--records", "whole", "a", "b", "--", "wc", "-c")
-    assert r.out.split() == [b"a", b"4", b"b", b"2"]
+    assert r.out.split() == [b"a#1", b"4", b"b#1", b"2"]
 
 
 def test_a_record_larger_than_the_shard_stays_whole(box):

@@ -212,7 +212,8 @@ def test_the_first_line_tells_what_will_be_run(box):
     half_done(box, args, 2, 2)
     box.script("step.sh", "echo 2")
     r = box.map(*args)
-    assert "3 to do" in r.err and "earlier" not in r.err
+    assert "3 to do" in r.err and "done earlier" not in r.err
+    assert "3 items of the earlier list begin anew" in r.err
 
 
 def test_a_script_that_was_only_touched_is_the_same(box):

@@ -155,7 +155,12 @@ def test_a_folder_that_may_not_be_written(box, not_root):
 def test_a_state_that_may_not_be_read(box, not_root, args):
     box.map("echo", ":::", "a")
     box.top.chmod(0o755)
-    r = box.begin(*args, before=not_root).wait(10)
+    if os.geteuid() != 0:  # it would be one's own
+        box.path(".ebb").chmod(0)
+    try:
+        r = box.begin(*args, before=not_root).wait(10)
+    finally:
+        box.path(".ebb").chmod(0o700)
     assert r.code in (1, 2, 3) and "ermission denied" in r.err + r.out.decode()
 
 
@@ -214,7 +219,7 @@ def test_status_while_it_runs(box):
     wait_for_lines(box, 2)
     row = ebbtest.wait_until(lambda: [r for r in box.status() if r["plan_complete"]], 5, "plan")[0]
     check_run(row)
-    assert row["running"] and row["state"] == "active" and row["total"] == 5
+    assert row["running"] and row["state"] == "running" and row["total"] == 5
     assert row["shards"]["leased"] >= 2 and row["done"] == 0
     assert b"running" in box.ebb("status").out
     box.crash(run)

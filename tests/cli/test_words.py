@@ -296,7 +296,7 @@ def test_an_unknown_option_points_to_the_help(box, word):
 
 
 BAD_VALUES = [
-    ("--jobs", ["0", "-1", "x", "5x", "", "0%", "x%", "99999999999999999999", "1.5"]),
+    ("--jobs", ["0", "+x", "-", "x", "5x", "", "0%", "x%", "99999999999999999999", "1.5"]),
     ("--retries", ["0", "-1", "x", "", "99999999999999999999"]),
     ("--retry-delay", ["x", "-1s", "5 parsecs", ""]),
     ("--timeout", ["x", "-1", "5parsecs", "", "1e99", "99999999999999999999d"]),
@@ -356,7 +356,7 @@ def test_a_joblog_that_cannot_be_written(box):
     assert "missing/log" in err and box.names() == []
 
 
-@pytest.mark.parametrize("jobs", ["1", "8", "50%", "200%", "auto"])
+@pytest.mark.parametrize("jobs", ["1", "8", "50%", "200%", "auto", "+2", "-1", "-1000"])
 def test_how_many_at_once(box, jobs):
     assert box.map("-j", jobs, "echo", ":::", "a").out == b"a\n"
     assert box.map("-P" + ("1" if jobs == "1" else jobs), "echo", ":::", "a").out == b"a\n"

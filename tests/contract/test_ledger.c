@@ -471,7 +471,7 @@ static void names_move_within_a_run(void **state)
 	assert_int_equal(out.hash[0], 7);
 
 	/* b leaves too: the file is there, and still this run's */
-	OK(ledger_outputs_left(f->l, f->run.id, 1, &left, &n, &err));
+	OK(ledger_outputs_left(f->l, f->run.id, NULL, 1, &left, &n, &err));
 	assert_int_equal(n, 0);
 	OK(ledger_plan_restart(f->l, f->stage, 0, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 0, &dropped, &err));
@@ -480,7 +480,7 @@ static void names_move_within_a_run(void **state)
 	assert_true(!out.planned && out.published);
 	run2 = run_make(f->l, "run2");
 	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, &items[0], 1, 0, &bad, &err));
-	OK(ledger_outputs_left(f->l, f->run.id, 1, &left, &n, &err));
+	OK(ledger_outputs_left(f->l, f->run.id, NULL, 1, &left, &n, &err));
 	assert_int_equal(n, 1);
 	assert_string_equal(left.final, "out");
 	assert_int_equal(left.size, 42);
@@ -492,6 +492,59 @@ static void names_move_within_a_run(void **state)
 	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 0, &items[0], 1, 0, &bad, &err));
 	OK(ledger_plan_restart(f->l, f->stage, 0, &err));
 	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 0, &items[0], 1, 0, &bad, &err));
+	ledger_run_free(&run2);
+}
+
+/* What a removed run has published stays ebb's own, for any run to replace. */
+static void names_outlive_their_run(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_item items[3] = {
+		item_with_final("a", "out/a"), item_with_final("b", "out/b"),
+		item_with_final("c", "out/c"),
+	};
+	struct ledger_left left[2];
+	struct ledger_shard got;
+	struct ledger_output out;
+	struct ledger_run run2;
+	struct error err;
+	size_t bad;
+	size_t n;
+	int i;
+
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, 0, &bad, &err));
+	for (i = 0; i < 2; i++) {
+		claim_n(f->l, f->stage, f->worker, 1, 1, &got);
+		publish_file(f->l, &got, i == 0 ? "out/a" : "out/b", i == 0 ? 1 : 2);
+		ledger_shard_free(&got);
+	}
+	run2 = run_make(f->l, "run2");
+	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, items, 1, 0, &bad, &err));
+	assert_non_null(strstr(err.text, " --forget r1"));
+	OK(ledger_run_remove(f->l, f->run.id, &err));
+	IS(ST_NOT_FOUND, ledger_output_get(f->l, "out/c", 5, &out, &err));
+	OK(ledger_output_get(f->l, "out/a", 5, &out, &err));
+	assert_true(!out.planned && out.published);
+	assert_int_equal(out.hash[0], 1);
+
+	OK(ledger_outputs_left(f->l, 0, NULL, 1, left, &n, &err));
+	assert_int_equal(n, 1);
+	assert_string_equal(left[0].final, "out/a");
+	OK(ledger_outputs_left(f->l, 0, &left[0], 1, &left[1], &n, &err));
+	assert_int_equal(n, 1);
+	assert_string_equal(left[1].final, "out/b");
+	free(left[0].final);
+	OK(ledger_outputs_left(f->l, 0, &left[1], 1, left, &n, &err));
+	assert_int_equal(n, 0);
+	OK(ledger_output_forget(f->l, 0, "out/b", 5, &err));
+	IS(ST_NOT_FOUND, ledger_output_forget(f->l, 0, "out/b", 5, &err));
+	free(left[1].final);
+
+	OK(ledger_plan_items(f->l, run2.stage, 0, items, 3, 0, &bad, &err));
+	OK(ledger_output_get(f->l, "out/a", 5, &out, &err));
+	assert_true(out.planned && out.published); /* with what is there now */
+	assert_int_equal(out.hash[0], 1);
+	IS(ST_NOT_FOUND, ledger_output_forget(f->l, 0, "out/a", 5, &err));
 	ledger_run_free(&run2);
 }
 
@@ -919,7 +972,7 @@ static void generations(void **state)
 	assert_int_equal(out.hash[0], 1);
 	OK(ledger_output_get(f->l, "fb", 2, &out, &err));
 	assert_true(out.planned && out.published);
-	OK(ledger_outputs_left(f->l, f->run.id, 2, left, &n, &err));
+	OK(ledger_outputs_left(f->l, f->run.id, NULL, 2, left, &n, &err));
 	assert_int_equal(n, 1);
 	assert_string_equal(left[0].final, "fd");
 	free(left[0].final);
@@ -1387,7 +1440,8 @@ int main(void)
 		CASE(planners_fence_each_other), CASE(items_are_kept_as_they_are),
 		CASE(restart_with_other_lists), CASE(restart_in_the_middle), CASE(repeated_items),
 		CASE(two_planners_in_turn), CASE(changed_versions), CASE(names_collide),
-		CASE(names_move_within_a_run), CASE(names_at_accept), CASE(claims_in_order),
+		CASE(names_move_within_a_run),
+		CASE(names_outlive_their_run), CASE(names_at_accept), CASE(claims_in_order),
 		CASE(delays_and_budgets), CASE(runs_alone), CASE(outputs_gone_and_inputs_changed),
 		CASE(groups), CASE(generations), CASE(workers), CASE(leases), CASE(listings),
 		CASE(events), CASE(random_sequences), CASE(many_shards), CASE(one_item_many_times),

@@ -21,11 +21,16 @@ def workload(box, **settings):
 def mounts():
     """Mounts made from now on are seen by this process and its children only,
     and are gone with it."""
+    needs = "NOT TRIED: a full disk is a small tmpfs, and to mount it takes root and a " \
+        "mount namespace (CAP_SYS_ADMIN); "
     libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) != 0:
-        pytest.skip("NOT TRIED: a full disk needs root, to mount a small tmpfs")
+    if os.geteuid() != 0:
+        pytest.skip(needs + "this is user %d: sudo make check-crash" % os.geteuid())
+    if libc.unshare(CLONE_NEWNS) != 0:
+        pytest.skip(needs + "root may not unshare here: %s (in a container: --privileged)"
+                    % os.strerror(ctypes.get_errno()))
     if subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode != 0:
-        pytest.skip("NOT TRIED: a full disk needs a mount namespace")
+        pytest.skip(needs + "this root may not mount (in a container: --privileged)")
 
 
 def mount(*args):

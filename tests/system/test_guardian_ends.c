@@ -71,6 +71,8 @@ static void others_daemon_is_spared(void **state)
 	assert_true(start(h, 2, NULL, 0));
 	assert_true(send_sh(h, 1, "(setsid sleep 100 & echo $! > pid); sleep 100"));
 	pid = wait_pid_in(h, "pid");
+	/* Before that it is in the group that is signalled below. */
+	assert_true(UNTIL(getsid(pid) == pid, 5000));
 	assert_true(send_sh(h, 2, "exit 0"));
 	assert_true(next_end(h, &end));
 	assert_int_equal(end.id, 2);
