@@ -74,6 +74,20 @@ static enum status make_absolute(const char *path, struct buf *out, struct error
 	return buf_check(out, e);
 }
 
+/* What the format knows and this ebb does not do. */
+static void check_built(const struct pipeline_file *f, struct pipeline_problems *errors)
+{
+	size_t i;
+
+	for (i = 0; i < f->pipeline.n_stages; i++) {
+		const struct pipeline_spot *at = &f->spots.stage[i].output;
+
+		if (f->pipeline.stage[i].output == SPEC_OUT_FILES)
+			pipeline_problem_add(errors, at->line, at->column, "output: {files: ...} is not "
+			    "built yet; let the command write one file to stdout, such as an archive");
+	}
+}
+
 /* All that is wrong with the file, in one go. */
 static int say_problems(const char *path, const struct pipeline_problems *p)
 {
@@ -123,6 +137,8 @@ static int run_main(int argc, char **argv)
 		st = pipeline_file_enter(words[0], &e);
 	if (st == ST_OK)
 		st = precheck_run(&file.pipeline, &file.spots, &pre, &e);
+	if (st == ST_OK)
+		check_built(&file, &pre.errors);
 	if (st == ST_OK)
 		st = cpus_parse_jobs(v.jobs, &d.slots, &e);
 	if (st == ST_OK)

@@ -292,7 +292,16 @@ static const char *input_text(const struct attempt *a)
 static enum status build_env(struct work *w, const struct attempt *a, struct strings *out,
     struct error *e)
 {
+	struct buf gpus = {0};
 	enum status st = add_spec_env(a->g->spec, out, e);
+
+	if (st == ST_OK && a->g->spec->gpus > 0) {
+		resources_gpu_list(a->gpus, &gpus);
+		st = buf_check(&gpus, e);
+		if (st == ST_OK)
+			st = add_text(out, "CUDA_VISIBLE_DEVICES", gpus.data, e);
+		buf_free(&gpus);
+	}
 
 	return st == ST_OK ? add_shard_env(w, a, input_text(a), out, e) : st;
 }

@@ -495,6 +495,7 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	w->inflight[end->id % INFLIGHT_MAX] = NULL;
 	w->sent--;
 	w->alone = false;
+	resources_give(&w->resources, a->g->spec, a->gpus);
 	if (a->lane >= 0)
 		w->lane_taken[a->lane] = false;
 	a->end = *end;
@@ -571,10 +572,11 @@ static bool may_send(const struct work *w, const struct attempt *a)
 {
 	/* What needs a lane of its own to be known, or a pipe and a thread, is
 	 * not queued ahead. */
-	bool exact = a->g->launch.uses_slot || present_on_stdin(a->g->spec);
+	bool exact = a->g->launch.uses_slot || present_on_stdin(a->g->spec) || w->special;
 	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
 
-	if (w->alone)
+	/* Where one stage counts CPUs, all have to. */
+	if (w->alone || (w->special && !resources_fit(&w->resources, a->g->spec)))
 		return false;
 	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
 }
@@ -609,8 +611,10 @@ enum status loop_send(struct attempt *a, struct error *e)
 
 	a->id = new_id(w);
 	a->lane = reserve_lane(w, a->g);
+	resources_take(&w->resources, a->g->spec, &a->gpus);
 	st = launch_attempt(w, a, e);
 	if (st != ST_OK) {
+		resources_give(&w->resources, a->g->spec, a->gpus);
 		pump_drop(a->pump);
 		a->pump = NULL;
 		if (a->lane >= 0)

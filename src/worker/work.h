@@ -13,6 +13,7 @@
 #include "worker/control.h"
 #include "worker/guardian.h"
 #include "worker/name.h"
+#include "worker/resources.h"
 #include "worker/worker.h"
 
 struct work;
@@ -43,6 +44,7 @@ struct attempt {
 	struct attempt *all_prev;
 	struct ledger_shard shard;
 	uint64_t id;              /* at the guardian */
+	uint64_t gpus;            /* taken for it, a bit for each */
 	int lane;                 /* asked for ({%}), or -1 */
 	char *private_path;       /* stdout goes there; NULL: spool */
 	char *list_path;          /* of the inputs, for SPEC_LISTED; else NULL */
@@ -147,6 +149,8 @@ struct work {
 	struct committer *committer;
 	struct publisher *publisher;
 	struct contract *contract;
+	struct resources resources;
+	bool special;             /* some stage needs more than a slot */
 	FILE *joblog;
 
 	uv_loop_t loop;

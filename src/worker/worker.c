@@ -113,7 +113,10 @@ static enum status open_stages(struct work *w, struct ledger *l, struct error *e
 		g->id = list[i].id;
 		g->fingerprint = w->opt->input.stage[i].fingerprint;
 		g->carry_from = w->opt->input.stage[i].carry_from;
+		w->special = w->special || resources_are_special(g->spec);
 		st = launch_prepare(&g->launch, g->spec, e);
+		if (st == ST_OK)
+			st = resources_suffice(&w->resources, g->spec, e);
 	}
 	free(list);
 	return st;
@@ -337,6 +340,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 	w->n_stages = opt->pipeline->n_stages;
 	w->body = body;
 	w->grace_ms = opt->grace_ms;
+	resources_find(&w->resources, opt->slots);
 	w->result = result;
 	w->next_id = 1;
 	w->started_boot_ms = w->last_line_ms = w->last_look_ms = sys_boot_ns() / 1000000;

@@ -294,3 +294,30 @@ run: 'ls -A "$EBB_SCRATCH"; mkdir "$EBB_SCRATCH/d"; touch "$EBB_SCRATCH/d/f"; ec
             "-j1")
     assert r.out == b"" and len(box.ran()) == 3
     assert not any(os.path.exists(p) for p in box.ran())
+
+
+@pytest.mark.parametrize("need, most", [("{cpu: 2}", 2), ("{cpu: 4}", 1), ("{cpu: 0.5}", 4), ("{gpu: 1}", 3),
+                                        ("{gpu: 2}", 1), ("{memory: 900GiB}", 1)])
+def test_no_more_at_once_than_there_is_of_what_they_need(box, need, most):
+    text = stage("""input: {count: 6}
+run: 'n=$(ls "$EBBTEST_DIR" | wc -l); touch "$EBBTEST_DIR"/{}; ls "$EBBTEST_DIR" | wc -l >>"$EBBTEST_LOG"; sleep 0.2; rm "$EBBTEST_DIR"/{}; echo "${CUDA_VISIBLE_DEVICES-none}"'
+resources: %s""" % need)
+    (box.top / "here").mkdir()
+    r = run(box, text, "-j4", EBBTEST_DIR=box.top / "here", EBB_GPUS=3)
+    assert max(int(n) for n in box.ran()) == most
+    seen = set(r.out.decode().split())
+    if need == "{gpu: 1}":
+        assert seen == {"0", "1", "2"}
+    elif need == "{gpu: 2}":
+        assert seen == {"0,1"}
+    else:
+        assert seen == {"none"}
+
+
+def test_a_gpu_that_is_not_there(box):
+    assert "GPU" in run(box, stage("input: {count: 1}\nrun: 'true'\nslots: gpu"), code=2, EBB_GPUS=0).err
+
+
+def test_files_are_not_built_yet(box):
+    r = run(box, stage("input: {count: 1}\nrun: 'true'\noutput: {files: out}"), code=2)
+    assert "p.yaml:" in r.err and "not built yet" in r.err
