@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "worker/input.h"
-#include "worker/sweep.h"
+#include "worker/requests.h"
 
 enum {
 	PREFETCH_US = 500000,    /* claims wait at most so long to be started */
@@ -18,8 +18,8 @@ enum {
 	UNPUBLISHED_MAX = 2048,  /* outputs on their way; more claims wait */
 	CLAIM_MAX = 256,
 	FORCE_AFTER_MS = 5000,   /* from TERM to KILL in a drain */
+	AT_ONCE_MS = 1000,       /* no time to finish anything in */
 	OTHERS_EVERY_MS = 500,
-	START_LINE_MS = 1000,
 };
 
 static int64_t now_ms(void)
@@ -190,6 +190,8 @@ static int64_t term_after_ms(const struct work *w)
 {
 	int64_t grace = w->grace_ms;
 
+	if (w->hand_back_now)
+		return 0;
 	return grace > 2 * FORCE_AFTER_MS ? grace - FORCE_AFTER_MS : grace / 2;
 }
 
@@ -251,6 +253,17 @@ static void tell_failure(struct work *w, const struct attempt *a)
 	buf_free(&b);
 }
 
+static enum status tell_hand_back(const struct attempt *a, struct ledger *l, struct error *e)
+{
+	struct buf name = {0};
+	enum status st;
+
+	shard_name(&a->shard, &name);
+	st = event_put(l, a->w, "hand-back", name.data == NULL ? "" : name.data, e);
+	buf_free(&name);
+	return st;
+}
+
 static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 {
 	struct attempt *a = (struct attempt *)op;
@@ -264,6 +277,8 @@ static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 	    &a->now, e);
 	if (st == ST_OK && a->input_changed && a->now.state == SHARD_READY)
 		st = ledger_input_changed(l, a->shard.row, &a->after, e);
+	if (st == ST_OK && a->rec.cause == CAUSE_INTERRUPTED)
+		st = tell_hand_back(a, l, e);
 	return st;
 }
 
@@ -294,6 +309,7 @@ static void record_end(struct attempt *a)
 	a->rec.worker = a->w->me.id;
 	a->op.exec = exec_end;
 	a->op.done = done_end;
+	a->op.urgent = a->w->stop_level > 0; /* others may wait for it */
 	committer_submit(a->w->committer, &a->op);
 }
 
@@ -320,6 +336,7 @@ static void give_back(struct attempt *a)
 	a->pump = NULL;
 	a->op.exec = exec_give_back;
 	a->op.done = done_free;
+	a->op.urgent = true;
 	committer_submit(a->w->committer, &a->op);
 }
 
@@ -518,6 +535,11 @@ static void mark_stopped(struct work *w)
 		a->stopped = a->stopped || w->inflight[a->id % INFLIGHT_MAX] == a;
 }
 
+static int64_t kill_after_ms(const struct work *w)
+{
+	return w->hand_back_now && w->grace_ms < AT_ONCE_MS ? AT_ONCE_MS : w->grace_ms;
+}
+
 static void drain_step(struct work *w)
 {
 	int64_t since = now_ms() - w->stop_boot_ms;
@@ -526,7 +548,7 @@ static void drain_step(struct work *w)
 
 	while ((a = attempt_pop(&w->ready)) != NULL)
 		give_back(a);
-	if (!w->kill_sent && (w->stop_level == 2 || since >= w->grace_ms)) {
+	if (!w->kill_sent && (w->stop_level == 2 || since >= kill_after_ms(w))) {
 		w->kill_sent = true;
 		mark_stopped(w);
 		(void)!guardian_kill_all(w->body->guardian, SIGKILL, &e);
@@ -537,24 +559,38 @@ static void drain_step(struct work *w)
 	}
 }
 
-static void begin_drain(struct work *w, int sig)
+static void begin_drain(struct work *w, const char *why)
 {
 	w->stop_level = 1;
 	w->stop_boot_ms = now_ms();
 	w->finishing = false;
 	w->result->drained = true;
-	w->result->interrupted = sig == SIGINT;
 	drop_waiting(w);
-	if (w->sent > 0)
-		log_line(LOG_INFO, "%s: stopping: no new shards; those that run may finish for "
-		    "%lld s%s", w->opt->run.name, (long long)(w->opt->grace_ms / 1000),
-		    sig == SIGINT ? " (Ctrl-C again ends them at once)" : "");
+	event_note(w, "drain", why);
+	if (w->sent > 0 && !w->hand_back_now && !w->result->cancelled && !w->result->superseded)
+		log_line(LOG_INFO, "%s: stopping (%s): no new shards; those that run may finish for "
+		    "%lld s%s", w->opt->run.name, why, (long long)(w->grace_ms / 1000),
+		    w->result->interrupted ? " (Ctrl-C again ends them at once)" : "");
+}
+
+void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms)
+{
+	int64_t begun = w->stop_level > 0 ? w->stop_boot_ms : now_ms();
+	int64_t grace = deadline_boot_ms - begun > 0 ? deadline_boot_ms - begun : 0;
+
+	if (deadline_boot_ms != 0 && (w->stop_level == 0 || grace < w->grace_ms)) {
+		w->grace_ms = grace;
+		w->hand_back_now = w->hand_back_now || deadline_boot_ms - now_ms() < AT_ONCE_MS;
+	}
+	if (w->stop_level == 0)
+		begin_drain(w, why);
 }
 
 void loop_signal(struct work *w, int sig)
 {
 	if (w->stop_level == 0) {
-		begin_drain(w, sig);
+		w->result->interrupted = sig == SIGINT;
+		begin_drain(w, sig == SIGINT ? "INT" : sig == SIGTERM ? "TERM" : "HUP");
 	} else if (sig == SIGINT || w->result->halted) {
 		w->result->drained = true;
 		w->result->interrupted = w->result->interrupted || sig == SIGINT;
@@ -564,91 +600,6 @@ void loop_signal(struct work *w, int sig)
 }
 
 /* ---- the end ---- */
-
-struct look_op {
-	struct op op;
-	struct work *w;
-	bool sweep;
-	int64_t lost;
-	size_t n;
-	struct ledger_stage stage[]; /* as many as the pipeline has */
-};
-
-static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
-{
-	struct look_op *o = (struct look_op *)op;
-	struct work *w = o->w;
-	enum status st = ST_OK;
-
-	if (o->sweep)
-		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-		    &w->pipeline->stage[0].retry, &o->lost, e);
-	return st == ST_OK ? ledger_run_stages(l, w->opt->run.id, w->opt->run.generation, o->stage,
-	    w->n_stages, &o->n, e) : st;
-}
-
-/* Once the list is read, or when that takes its time. */
-static void say_start(struct work *w)
-{
-	struct ledger_stage all;
-
-	if (w->start_said)
-		return;
-	stages_sum(w, &all);
-	if (!all.plan_complete && now_ms() - w->started_boot_ms < START_LINE_MS)
-		return;
-	w->start_said = true;
-	progress_start(w);
-}
-
-static void take_look(struct stage *g, const struct ledger_stage *now)
-{
-	g->last = *now;
-	if (now->count[SHARD_READY] > 0 && g->claim_at_boot_ms == 0)
-		g->nothing_ready = false;
-	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
-		loop_recover(g);
-	/* Nobody is planning it, as far as one can see: the lease will tell. */
-	if (!now->plan_complete && g->planner == NULL && stage_can_be_planned(g))
-		g->plan_wanted = true;
-}
-
-static void done_look(struct op *op)
-{
-	struct look_op *o = (struct look_op *)op;
-	struct work *w = o->w;
-
-	w->looking = false;
-	if (op->status != ST_OK) {
-		loop_fatal(w, op->status, &op->error);
-	} else {
-		size_t i;
-
-		for (i = 0; i < o->n; i++)
-			take_look(&w->stage[i], &o->stage[i]);
-		say_start(w);
-		progress_update(w, false);
-	}
-	free(o);
-}
-
-static void look(struct work *w, bool sweep)
-{
-	struct look_op *o;
-
-	if (w->looking || w->stop_level == 2)
-		return;
-	o = mem_zero(sizeof(*o) + w->n_stages * sizeof(o->stage[0]));
-	if (o == NULL)
-		return;
-	o->op.exec = exec_look;
-	o->op.done = done_look;
-	o->op.urgent = w->open == 0;
-	o->w = w;
-	o->sweep = sweep;
-	w->looking = true;
-	committer_submit(w->committer, &o->op);
-}
 
 void loop_take_published(struct work *w)
 {
@@ -692,7 +643,7 @@ static void plan_ended(struct stage *g, enum status st, const struct error *e)
 	w->result->plan_error = *e;
 	/* What runs may finish; nothing new begins. */
 	if (w->stop_level == 0)
-		begin_drain(w, SIGTERM);
+		begin_drain(w, "the plan failed");
 	w->result->drained = false;
 }
 
@@ -710,7 +661,7 @@ static void check_plan(struct stage *g)
 	if (!planner_done(g->planner, &st, &e))
 		return;
 	if (st == ST_OK && !g->w->start_said && !g->last.plan_complete)
-		look(g->w, false);
+		loop_look(g->w, false);
 	plan_ended(g, st, &e);
 }
 
@@ -738,6 +689,20 @@ static bool is_idle(const struct work *w)
 			return false;
 	}
 	return w->open == 0 && !w->claiming && !w->looking;
+}
+
+/* It could do more, if somebody else gave something back, or died. */
+static bool has_room(const struct work *w)
+{
+	size_t i;
+
+	if (w->stop_level > 0 || w->claiming || w->ready.n + w->sent >= (size_t)w->opt->slots)
+		return false;
+	for (i = 0; i < w->n_stages; i++) {
+		if (is_open(&w->stage[i]))
+			return false;
+	}
+	return true;
 }
 
 static bool all_settled(const struct work *w)
@@ -791,7 +756,7 @@ static void check_stopped(struct work *w)
 		return;
 	if (w->stop_level == 1 && w->open == 0 && !w->finishing) {
 		w->finishing = true;
-		look(w, false);
+		loop_look(w, false);
 		return;
 	}
 	uv_stop(&w->loop);
@@ -808,7 +773,7 @@ static void check_end(struct work *w)
 	/* Nothing in hand: look once more before believing that it is the end. */
 	if (!w->finishing) {
 		w->finishing = true;
-		look(w, true);
+		loop_look(w, true);
 	} else if (all_settled(w) || nobody_plans(w)) {
 		uv_stop(&w->loop);
 	}
@@ -856,7 +821,10 @@ static void start_planner(struct stage *g)
 
 static void seal_if_whole(struct stage *g)
 {
-	if (!g->sealing && g->open == 0 && g->w->stop_level < 2 && stage_may_be_sealed(g))
+	const struct worker_result *r = g->w->result;
+
+	if (!g->sealing && !g->seal_refused && g->open == 0 && g->w->stop_level < 2 &&
+	    !r->cancelled && !r->superseded && stage_may_be_sealed(g))
 		seal_begin(g);
 }
 
@@ -874,6 +842,7 @@ void loop_step(struct work *w)
 	if (w->closing)
 		return;
 	committer_dispatch(w->committer);
+	requests_step(w);
 	loop_take_published(w);
 	check_health(w);
 	for (i = 0; i < w->n_stages; i++)
@@ -888,6 +857,7 @@ void loop_step(struct work *w)
 	}
 	for (i = 0; i < w->n_stages; i++)
 		seal_if_whole(&w->stage[i]);
+	requests_wait_for_work(w, has_room(w));
 	check_end(w);
 }
 
@@ -895,11 +865,12 @@ void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
 
+	requests_tick(w);
 	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
 		w->last_look_ms = now;
 		/* While others may hold shards, theirs come free when they die. */
 		w->finishing = false;
-		look(w, is_idle(w));
+		loop_look(w, has_room(w));
 	}
 	loop_step(w);
 }

@@ -19,6 +19,10 @@ struct stage;
 struct pump;
 struct publisher;
 struct planner;
+struct requests;
+
+/* Each tick of the loop; half of what a stop file may take. */
+enum { WORKER_TICK_MS = 50 };
 
 struct worker_body {
 	struct state *state;
@@ -104,6 +108,7 @@ struct stage {
 	int64_t seen_below;       /* how far the plan was at the last step */
 	bool recovering;          /* accepted output is being looked for */
 	bool sealing;             /* under way */
+	bool seal_refused;        /* somebody else is at it, by the newest look */
 	bool success_seen;        /* some attempt of it was done, ever */
 };
 
@@ -119,6 +124,7 @@ struct work {
 	struct store *store;
 	struct committer *committer;
 	struct publisher *publisher;
+	struct requests *requests;
 	FILE *joblog;
 
 	uv_loop_t loop;
@@ -143,6 +149,8 @@ struct work {
 	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
 	int64_t stop_boot_ms;     /* when the drain began */
 	int64_t grace_ms;         /* what runs may go on for so long after that */
+	bool hand_back_now;       /* TERM at once, to whatever runs */
+	enum cause end_cause;     /* of what is ended by that */
 	bool term_sent;
 	bool kill_sent;
 	int64_t started_boot_ms;

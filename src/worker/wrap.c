@@ -150,7 +150,7 @@ void wrap_classify(struct attempt *a)
 	} else if (end->timed_out) {
 		r->cause = CAUSE_TIMED_OUT;
 	} else if (a->stopped) {
-		r->cause = CAUSE_INTERRUPTED;
+		r->cause = a->w->end_cause;
 	} else if (end->exit_code == 0) {
 		r->cause = CAUSE_DONE;
 	} else if (end->exit_code == 126 || end->exit_code == 127) {
