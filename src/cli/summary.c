@@ -16,6 +16,8 @@ static const char *verdict(const struct worker_result *r)
 {
 	if (r->sealed)
 		return "finished";
+	if (r->cancelled)
+		return "cancelled";
 	if (r->fatal != ST_OK || r->plan_failed)
 		return "stopped";
 	if (r->drained)
@@ -117,6 +119,12 @@ static void next_line(const struct worker_options *opt, const struct worker_resu
 	} else if (ledger_stage_failed(&r->after) > 0) {
 		buf_printf(b, "ebb shards --run %s --state failed ; ebb retry %s", opt->run.name,
 		    opt->run.name);
+	} else if (r->cancelled) {
+		buf_str(b, opt->pipeline->name[0] == '\0' ? "the same line again starts over"
+		    : "the same line again begins anew and keeps what is done");
+	} else if (opt->joins) {
+		buf_printf(b, "ebb worker --run %s again, or whoever else works on it",
+		    opt->run.name);
 	} else {
 		buf_str(b, "start the same line again: it goes on from here");
 	}
@@ -138,6 +146,10 @@ static int exit_code(const struct worker_result *r)
 	/* Stopped when there was nothing left to stop. */
 	if (r->sealed)
 		return EXIT_DONE;
+	if (r->cancelled)
+		return EXIT_SOME_FAILED;
+	if (r->superseded)
+		return EXIT_DRAINED;
 	if (r->interrupted)
 		return EXIT_INTERRUPTED;
 	if (r->drained)

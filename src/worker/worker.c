@@ -63,8 +63,8 @@ static enum status register_me(struct work *w, struct ledger *l, struct error *e
 	if (st != ST_OK)
 		return st;
 	st = ledger_worker_add(l, &w->me, e);
-	(void)snprintf(text, sizeof(text), "w%d (pid %d), pool %s, %d slot%s, generation %d",
-	    w->me.number, w->me.pid, w->me.pool[0] == '\0' ? "local" : w->me.pool, w->me.slots,
+	(void)snprintf(text, sizeof(text), "pid %d, pool %s, %d slot%s, generation %d",
+	    w->me.pid, w->me.pool[0] == '\0' ? "local" : w->me.pool, w->me.slots,
 	    w->me.slots == 1 ? "" : "s", w->opt->run.generation);
 	if (st == ST_OK)
 		st = event_put(l, w, w->opt->joins ? "join" : "start", text, e);
@@ -92,7 +92,11 @@ static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 	(void)snprintf(me->lifecycle, sizeof(me->lifecycle), "%s", w->opt->lifecycle == NULL ? ""
 	    : w->opt->lifecycle);
 	st = sys_boot_id(me->boot_id, e);
-	return st == ST_OK ? register_me(w, l, e) : st;
+	if (st == ST_OK)
+		st = register_me(w, l, e);
+	if (st == ST_OK && w->opt->joins && w->opt->progress)
+		log_line(LOG_INFO, "%s: joined as w%d", w->opt->run.name, me->number);
+	return st;
 }
 
 static enum status open_store(struct work *w, struct error *e)
