@@ -19,6 +19,9 @@ struct map_values {
 	const char *colsep;
 	const char *halt;
 	const char *joblog;
+	const char *pool;
+	const char *lifecycle;
+	const char *stop_file;
 	const char *if_running;
 	const char *state;
 	const char *shard;
@@ -74,6 +77,12 @@ static const struct option map_options[] = {
 	    .min = 0, .max = 86400000},
 	{0, "halt", OPTION_TEXT, AT(halt), "WHEN",
 	    "never (default), or soon|now,fail|success|done=N or N%"},
+	{0, "pool", OPTION_TEXT, AT(pool), "NAME", "what this worker counts among (default local)"},
+	{0, "lifecycle", OPTION_CHOICE, AT(lifecycle), "KIND",
+	    "whether its machine may be taken away: spot, on-demand",
+	    .choices = "spot|on-demand"},
+	{0, "stop-file", OPTION_TEXT, AT(stop_file), "PATH",
+	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"},
 	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
 	{0, "dry-run", OPTION_FLAG, AT(dry_run), NULL, "print the commands, run and write nothing"},
 	{0, "fresh", OPTION_FLAG, AT(fresh), NULL, "start over instead of going on"},
@@ -295,6 +304,8 @@ static enum status make_drive(const struct map_values *v, const struct map_words
 		st = parse_halt(v->halt, &d->halt, e);
 	if (st == ST_OK)
 		st = common_grace(v->grace_ms, &d->grace_ms, e);
+	if (st == ST_OK)
+		st = common_check_pool(v->pool, e);
 	d->state = v->state;
 	d->if_running = v->if_running;
 	d->fresh = v->fresh;
@@ -302,6 +313,9 @@ static enum status make_drive(const struct map_values *v, const struct map_words
 	d->lease_ms = v->lease_ms;
 	d->state_max_bytes = v->state_max;
 	d->joblog = v->joblog;
+	d->pool = v->pool;
+	d->lifecycle = v->lifecycle;
+	d->stop_file = v->stop_file;
 	d->show_stderr = !v->no_stderr;
 	d->quiet = v->quiet;
 	d->input.plan = true;

@@ -1,9 +1,6 @@
 /* ebb run: a pipeline from its file. */
-#include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -18,6 +15,9 @@ struct run_values {
 	const char *if_running;
 	const char *log;
 	const char *joblog;
+	const char *pool;
+	const char *lifecycle;
+	const char *stop_file;
 	const char *jobs;
 	struct option_texts set;
 	bool fresh;
@@ -47,6 +47,12 @@ static const struct option run_options[] = {
 	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME",
 	    "a worker silent for so long has lost its shards (default 30s)",
 	    .min = 200, .max = 86400000},
+	{0, "pool", OPTION_TEXT, AT(pool), "NAME", "what this worker counts among (default local)"},
+	{0, "lifecycle", OPTION_CHOICE, AT(lifecycle), "KIND",
+	    "whether its machine may be taken away: spot, on-demand",
+	    .choices = "spot|on-demand"},
+	{0, "stop-file", OPTION_TEXT, AT(stop_file), "PATH",
+	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"},
 	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
 	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
 	    "old logs and runs go when the state grows past it (default 10GiB)"},
@@ -57,22 +63,6 @@ static const struct option run_options[] = {
 	    .choices = "text|json"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
-
-/* A relative path as it is from another folder too; NULL stays. */
-static enum status make_absolute(const char *path, struct buf *out, struct error *e)
-{
-	char cwd[PATH_MAX];
-
-	if (path == NULL || path[0] == '\0')
-		return ST_OK;
-	if (path[0] != '/') {
-		if (getcwd(cwd, sizeof(cwd)) == NULL)
-			return error_os(e, errno, "cannot tell the current folder");
-		buf_printf(out, "%s/", cwd);
-	}
-	buf_str(out, path);
-	return buf_check(out, e);
-}
 
 /* What the format knows and this ebb does not do. */
 static void check_built(const struct pipeline_file *f, struct pipeline_problems *errors)
@@ -115,6 +105,7 @@ static int run_main(int argc, char **argv)
 	struct precheck pre = {0};
 	struct buf state = {0};
 	struct buf joblog = {0};
+	struct buf stop_file = {0};
 	struct error e;
 	int code;
 	const char *words[COMMON_WORDS_MAX + 1];
@@ -128,9 +119,13 @@ static int run_main(int argc, char **argv)
 	log_setup(LOG_INFO, v.log != NULL && strcmp(v.log, "json") == 0);
 	given_state = v.state != NULL ? v.state : getenv("EBB_STATE");
 	st = words[0] == NULL ? error_set(&e, ST_CONFIG, "which file? such as: ebb run pipeline.yaml")
-	    : make_absolute(given_state, &state, &e);
+	    : common_absolute(given_state, &state, &e);
 	if (st == ST_OK)
-		st = make_absolute(v.joblog, &joblog, &e);
+		st = common_absolute(v.joblog, &joblog, &e);
+	if (st == ST_OK)
+		st = common_absolute(v.stop_file, &stop_file, &e);
+	if (st == ST_OK)
+		st = common_check_pool(v.pool, &e);
 	if (st == ST_OK)
 		st = pipeline_file_read(words[0], &v.set, &file, &e);
 	if (st == ST_OK)
@@ -152,6 +147,9 @@ static int run_main(int argc, char **argv)
 	d.lease_ms = v.lease_ms;
 	d.state_max_bytes = v.state_max;
 	d.joblog = joblog.data;
+	d.pool = v.pool;
+	d.lifecycle = v.lifecycle;
+	d.stop_file = stop_file.data;
 	d.show_stderr = !v.no_stderr;
 	d.quiet = v.quiet;
 	if (st == ST_OK && pre.errors.n > 0)
@@ -166,6 +164,7 @@ static int run_main(int argc, char **argv)
 	pipeline_file_free(&file);
 	buf_free(&state);
 	buf_free(&joblog);
+	buf_free(&stop_file);
 	free(v.set.list);
 	return code;
 }

@@ -1,4 +1,5 @@
 /* ebb status: the runs of a state, or one in detail. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,6 +9,7 @@
 #include "cli/common.h"
 #include "model/pipeline.h"
 #include "worker/name.h"
+#include "worker/slots.h"
 
 struct status_values {
 	const char *state;
@@ -22,24 +24,42 @@ static const struct option status_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-/* An active run is running while somebody holds its lock. */
-static bool is_running(const struct state *s, const struct ledger_run *r)
+enum { STATUS_WORKERS_MAX = 256 };
+
+static bool is_alive(const struct state *s, const struct ledger_worker *w)
 {
+	char lock[80];
+
+	(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
+	return !state_lock_is_free(s, lock);
+}
+
+/* An active run is running while somebody holds its lock or works on it. */
+static bool is_running(const struct state *s, struct ledger *l, const struct ledger_run *r)
+{
+	struct ledger_worker list[16];
 	struct buf lock = {0};
+	struct error e;
 	bool running;
+	size_t n = 0;
 
 	run_lock_name(r->key, &lock);
 	running = !lock.failed && !state_lock_is_free(s, lock.data);
 	buf_free(&lock);
+	if (running || ledger_workers(l, r->id, list, 16, &n, &e) != ST_OK)
+		return running;
+	while (!running && n > 0)
+		running = is_alive(s, &list[--n]);
 	return running;
 }
 
 /* In text and in JSON. */
-static const char *run_state_name(const struct state *s, const struct ledger_run *r)
+static const char *run_state_name(const struct state *s, struct ledger *l,
+    const struct ledger_run *r)
 {
 	static const char *const names[] = {"stopped", "finished", "cancelled"};
 
-	return r->state == RUN_ACTIVE && is_running(s, r) ? "running" : names[r->state];
+	return r->state == RUN_ACTIVE && is_running(s, l, r) ? "running" : names[r->state];
 }
 
 /* What tells apart lines with the same command: where output goes, and how input
@@ -95,26 +115,25 @@ static void json_counts(const struct ledger_stage *s, struct buf *b)
 	    (long long)s->run_ms, (long long)s->lost_ms);
 }
 
-static void json_run(const struct state *state, const struct ledger_run *r,
+static void json_run(const struct state *state, struct ledger *l, const struct ledger_run *r,
     const struct ledger_stage *s, struct buf *b)
 {
 	buf_printf(b, "{\"run\":\"%s\",\"state\":\"%s\",\"running\":%s,\"generation\":%d,"
-	    "\"title\":", r->name, run_state_name(state, r), is_running(state, r) ? "true" : "false",
+	    "\"title\":", r->name, run_state_name(state, l, r), is_running(state, l, r) ? "true" : "false",
 	    r->generation);
 	str_json(b, r->title, strlen(r->title));
 	buf_printf(b, ",\"created_ms\":%lld,\"changed_ms\":%lld,", (long long)r->created_wall_ms,
 	    (long long)r->changed_wall_ms);
 	json_counts(s, b);
-	buf_char(b, '}');
 }
 
-static void text_run(const struct state *state, const struct ledger_run *r,
+static void text_run(const struct state *state, struct ledger *l, const struct ledger_run *r,
     const struct ledger_stage *s, struct buf *b)
 {
 	int64_t done = ledger_stage_done(s);
 	int64_t failed = ledger_stage_failed(s);
 
-	buf_printf(b, "%-6s %-9s ", r->name, run_state_name(state, r));
+	buf_printf(b, "%-6s %-9s ", r->name, run_state_name(state, l, r));
 	show_time(r->changed_wall_ms, b);
 	buf_str(b, "  ");
 	str_count(b, done);
@@ -138,7 +157,7 @@ static void text_detail(struct common_view *v, struct buf *b)
 	const struct ledger_stage *s = &v->stage;
 	int i;
 
-	text_run(v->state, &v->run, s, b);
+	text_run(v->state, v->ledger, &v->run, s, b);
 	buf_str(b, "  shards:   ");
 	for (i = 0; i < SHARD_STATES; i++)
 		buf_printf(b, "%s%lld %s", i > 0 ? ", " : "", (long long)s->count[i],
@@ -163,6 +182,82 @@ static void text_detail(struct common_view *v, struct buf *b)
 	buf_char(b, '\n');
 }
 
+/* The time of day of whoever looks. */
+static void add_clock(struct buf *b, int64_t wall_ms)
+{
+	time_t at = (time_t)(wall_ms / 1000);
+	struct tm tm;
+	char text[16];
+
+	if (localtime_r(&at, &tm) != NULL && strftime(text, sizeof(text), "%H:%M:%S", &tm) > 0)
+		buf_str(b, text);
+}
+
+/* Commands that run right now, by its slot table; 0 when that cannot be read. */
+static int count_running(const struct state *state, const struct ledger_worker *w)
+{
+	struct slots *slots = NULL;
+	struct buf path = {0};
+	struct error e;
+	int n = 0;
+	int i;
+
+	state_path(state, &path, "workers/%s/slots", w->name);
+	if (!path.failed && slots_open(path.data, &slots, &e) == ST_OK) {
+		for (i = 0; i < slots_count(slots); i++)
+			n += slots_at(slots, i)->state == SLOT_STARTED;
+	}
+	slots_close(slots);
+	buf_free(&path);
+	return n;
+}
+
+static void text_worker(const struct state *state, const struct ledger_worker *w, struct buf *b)
+{
+	buf_printf(b, "  w%-3d pid %d, pool %s%s%s, %d of %d slots running", w->number, w->pid,
+	    w->pool, w->lifecycle[0] == '\0' ? "" : " ", w->lifecycle, count_running(state, w),
+	    w->slots);
+	if (!is_alive(state, w))
+		buf_str(b, ", dead");
+	else if (w->drain_boot_ms != 0)
+		buf_printf(b, ", draining%s%s", w->drain_reason[0] == '\0' ? "" : ": ",
+		    w->drain_reason);
+	buf_char(b, '\n');
+}
+
+static void json_worker(const struct state *state, const struct ledger_worker *w, struct buf *b)
+{
+	buf_printf(b, "{\"worker\":\"w%d\",\"name\":\"%s\",\"pid\":%d,\"pool\":", w->number,
+	    w->name, w->pid);
+	str_json(b, w->pool, strlen(w->pool));
+	buf_printf(b, ",\"lifecycle\":\"%s\",\"slots\":%d,\"running\":%d,\"alive\":%s,"
+	    "\"draining\":%s,\"reason\":", w->lifecycle, w->slots, count_running(state, w),
+	    is_alive(state, w) ? "true" : "false", w->drain_boot_ms != 0 ? "true" : "false");
+	str_json(b, w->drain_reason, strlen(w->drain_reason));
+	buf_printf(b, ",\"joined_ms\":%lld}", (long long)w->joined_wall_ms);
+}
+
+/* Those that have not left. */
+static enum status add_workers(struct common_view *v, bool json, struct buf *b, struct error *e)
+{
+	struct ledger_worker *list = mem_zero(STATUS_WORKERS_MAX * sizeof(*list));
+	size_t n = 0;
+	size_t i;
+	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+	    : ledger_workers(v->ledger, v->run.id, list, STATUS_WORKERS_MAX, &n, e);
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		if (json && i > 0)
+			buf_char(b, ',');
+		if (json)
+			json_worker(v->state, &list[i], b);
+		else
+			text_worker(v->state, &list[i], b);
+	}
+	free(list);
+	return st;
+}
+
 static enum status add_events(struct common_view *v, struct buf *b, struct error *e)
 {
 	struct ledger_event events[10];
@@ -170,8 +265,18 @@ static enum status add_events(struct common_view *v, struct buf *b, struct error
 	enum status st = ledger_events(v->ledger, v->run.id, 10, events, &n, e);
 	size_t i;
 
-	for (i = 0; st == ST_OK && i < n; i++)
-		buf_printf(b, "  %s: %s\n", events[i].kind, events[i].text);
+	for (i = 0; st == ST_OK && i < n; i++) {
+		struct ledger_worker w;
+
+		buf_str(b, "  ");
+		add_clock(b, events[i].wall_ms);
+		if (events[i].worker != 0 &&
+		    ledger_worker_get(v->ledger, events[i].worker, &w, e) == ST_OK)
+			buf_printf(b, " w%d", w.number);
+		buf_printf(b, " %s%s", events[i].kind, events[i].text[0] == '\0' ? "" : ": ");
+		str_display(b, events[i].text, strlen(events[i].text), 120);
+		buf_char(b, '\n');
+	}
 	return st;
 }
 
@@ -195,9 +300,11 @@ static enum status add_all(struct common_view *v, bool json, struct buf *b, stru
 		if (json && i > 0)
 			buf_char(b, ',');
 		if (json)
-			json_run(v->state, &runs[i], &s, b);
+			json_run(v->state, v->ledger, &runs[i], &s, b);
 		else
-			text_run(v->state, &runs[i], &s, b);
+			text_run(v->state, v->ledger, &runs[i], &s, b);
+		if (json)
+			buf_char(b, '}');
 	}
 	if (json)
 		buf_str(b, "]}\n");
@@ -226,11 +333,15 @@ static int status_main(int argc, char **argv)
 		st = add_all(&view, v.json, &b, &e);
 	} else if (v.json) {
 		buf_str(&b, "{\"ebb_status\":1,\"runs\":[");
-		json_run(view.state, &view.run, &view.stage, &b);
-		buf_str(&b, "]}\n");
+		json_run(view.state, view.ledger, &view.run, &view.stage, &b);
+		buf_str(&b, ",\"workers\":[");
+		st = add_workers(&view, true, &b, &e);
+		buf_str(&b, "]}]}\n");
 	} else {
 		text_detail(&view, &b);
-		st = add_events(&view, &b, &e);
+		st = add_workers(&view, false, &b, &e);
+		if (st == ST_OK)
+			st = add_events(&view, &b, &e);
 	}
 	common_view_close(&view);
 	if (st != ST_OK) {

@@ -1,9 +1,11 @@
 #include "cli/common.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -18,6 +20,38 @@ const char *common_state_dir(const char *option)
 	return env != NULL && env[0] != '\0' ? env : ".ebb";
 }
 
+enum status common_absolute(const char *path, struct buf *out, struct error *e)
+{
+	char cwd[PATH_MAX];
+
+	if (path == NULL || path[0] == '\0')
+		return ST_OK;
+	if (path[0] != '/') {
+		if (getcwd(cwd, sizeof(cwd)) == NULL)
+			return error_os(e, errno, "cannot tell the current folder");
+		buf_printf(out, "%s/", cwd);
+	}
+	buf_str(out, path);
+	return buf_check(out, e);
+}
+
+enum status common_enter_run(const struct state *state, const struct ledger_run *run,
+    struct error *e)
+{
+	char real[PATH_MAX];
+	struct buf dir = {0};
+	enum status st;
+
+	if (realpath(state_dir(state), real) == NULL)
+		return error_os(e, errno, "cannot resolve %s", state_dir(state));
+	buf_printf(&dir, "%s/../%s", real, run->place);
+	st = buf_check(&dir, e);
+	if (st == ST_OK && chdir(dir.data) == -1)
+		st = error_os(e, errno, "cannot change to the folder of %s, %s", run->name, dir.data);
+	buf_free(&dir);
+	return st;
+}
+
 enum status common_grace(int64_t option, int64_t *ms, struct error *e)
 {
 	const char *env = getenv("EBB_GRACE");
@@ -28,6 +62,18 @@ enum status common_grace(int64_t option, int64_t *ms, struct error *e)
 		return ST_OK;
 	st = str_parse_duration(env, ms, e);
 	return st == ST_OK ? ST_OK : error_prefix(e, st, "EBB_GRACE");
+}
+
+enum status common_check_pool(const char *pool, struct error *e)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "0123456789._-";
+
+	if (pool == NULL || (pool[0] != '\0' && strlen(pool) < LEDGER_NAME_MAX &&
+	    strspn(pool, allowed) == strlen(pool)))
+		return ST_OK;
+	return error_set(e, ST_CONFIG, "--pool: \"%.60s\" is not a name of up to %d letters, "
+	    "digits, \".\", \"_\" and \"-\"", pool, LEDGER_NAME_MAX - 1);
 }
 
 int common_fail(enum status st, const struct error *e)

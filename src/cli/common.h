@@ -11,9 +11,20 @@
 /* --state, else EBB_STATE, else ./.ebb. */
 const char *common_state_dir(const char *option);
 
+/* Appends the path as it is from any folder. NULL and "" append nothing. */
+enum status common_absolute(const char *path, struct buf *out, struct error *e) MUST_USE;
+
+/* Makes the folder that a run works in the current one. Everything relative that
+ * is still needed has to be made absolute before. */
+enum status common_enter_run(const struct state *state, const struct ledger_run *run,
+    struct error *e) MUST_USE;
+
 /* How long commands may go on after INT or TERM: `option` if it is not negative,
  * else EBB_GRACE, else 30 s. */
 enum status common_grace(int64_t option, int64_t *ms, struct error *e) MUST_USE;
+
+/* Is it a name for a pool: short, and letters, digits, ".", "_" and "-"? NULL is. */
+enum status common_check_pool(const char *pool, struct error *e) MUST_USE;
 
 /* Logs the error and returns the exit code of its class. */
 int common_fail(enum status st, const struct error *e);

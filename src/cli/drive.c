@@ -18,7 +18,7 @@
 #include "worker/name.h"
 #include "worker/sweep.h"
 
-enum { LOG_CAP = 16 << 20, LOCK_WAIT_MS = 1000, BUSY_MS = 5000 };
+enum { LOG_CAP = 16 << 20, LOCK_WAIT_MS = 1000, BUSY_MS = 5000, LEAVE_WAIT_MS = 10000 };
 
 struct driving {
 	const struct drive *d;
@@ -34,6 +34,7 @@ struct driving {
 	int lock_fd;
 	bool nothing_to_do;  /* finished, and all is as it was */
 	bool created;        /* the run is new with this start */
+	bool running;        /* others work on it: it cannot begin anew */
 };
 
 static enum status open_ledger(struct driving *g, struct error *e)
@@ -185,16 +186,41 @@ static enum status retire_manifest(struct driving *g, const struct ledger_stage 
 	return st;
 }
 
+/* A worker that joined may still be there, whoever held the lock. Those of a run
+ * that is over are about to leave. */
+static enum status wait_for_others(struct driving *g, struct error *e)
+{
+	const struct retry_policy *policy = &g->d->pipeline->stage[0].retry;
+	int64_t end = sys_boot_ns() / 1000000 + (g->run.state == RUN_ACTIVE ? 0 : LEAVE_WAIT_MS);
+	struct ledger_worker one;
+	int64_t lost;
+	enum status st;
+	size_t n;
+
+	for (;;) {
+		st = sweep_workers(g->state, g->ledger, g->run.id, 0, policy, &lost, e);
+		if (st == ST_OK)
+			st = ledger_workers(g->ledger, g->run.id, &one, 1, &n, e);
+		if (st != ST_OK || n == 0)
+			return st;
+		if (sys_boot_ns() / 1000000 >= end)
+			break;
+		(void)poll(NULL, 0, 20);
+	}
+	note_holders(g);
+	g->running = true;
+	return error_set(e, ST_BUSY, "%s has to begin anew, and others work on it%s; ebb drain "
+	    "--run %s --all ends that", g->run.name, g->holders, g->run.name);
+}
+
 static enum status next_generation(struct driving *g, const struct ledger_run_def *def,
     struct error *e)
 {
-	struct retry_policy policy = g->d->pipeline->stage[0].retry;
 	struct ledger_stage *older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
-	int64_t lost;
 	size_t n = 0;
 	size_t i;
 	enum status st = older == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : sweep_workers(g->state, g->ledger, g->run.id, 0, &policy, &lost, e);
+	    : wait_for_others(g, e);
 
 	if (st == ST_OK)
 		st = ledger_run_stages(g->ledger, g->run.id, 0, older, PIPELINE_STAGES_MAX, &n, e);
@@ -209,15 +235,22 @@ static enum status next_generation(struct driving *g, const struct ledger_run_de
 	return ledger_run_renew(g->ledger, &g->run, def, e);
 }
 
-/* The stages of the generation before, for shards that are done already. */
+/* The stages of the generation before, for shards that are done already: what
+ * was killed while it was planned takes over the rest, and so do others. */
 static enum status find_carry(struct driving *g, struct error *e)
 {
-	struct ledger_stage *older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
+	bool is_map = g->d->pipeline->name[0] == '\0';
+	struct ledger_stage *older;
 	size_t n = 0;
 	size_t i;
-	enum status st = older == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+	enum status st = ST_OK;
 
-	if (st == ST_OK && g->run.generation > 1)
+	if (g->run.generation < 2 || !((is_map && g->d->skip_done) || g->run.carries))
+		return ST_OK;
+	older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
+	if (older == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	if (st == ST_OK)
 		st = ledger_run_stages(g->ledger, g->run.id, g->run.generation - 1, older,
 		    PIPELINE_STAGES_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
@@ -256,6 +289,8 @@ static struct worker_options worker_options(const struct driving *g)
 		.state = g->state, .run_lock = g->lock,
 		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
+		.pool = d->pool, .lifecycle = d->lifecycle, .stop_file = d->stop_file,
+		.joins = g->lock_fd == -1,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
 		.log_cap_bytes = LOG_CAP,
 	};
@@ -273,8 +308,9 @@ static enum status starts_over(struct driving *g, bool *over, struct error *e)
 	bool unchanged = true;
 	enum status st;
 
-	*over = g->d->input.plan && (g->d->fresh || g->run.state == RUN_FINISHED);
-	if (g->d->pipeline->name[0] == '\0' || !g->d->input.plan || g->d->fresh)
+	*over = g->d->input.plan && (g->d->fresh || g->run.state != RUN_ACTIVE);
+	if (g->d->pipeline->name[0] == '\0' || !g->d->input.plan || g->d->fresh ||
+	    g->run.state == RUN_CANCELLED)
 		return ST_OK;
 	wo = worker_options(g);
 	st = worker_unchanged(&wo, g->ledger, &unchanged, e);
@@ -302,9 +338,6 @@ static enum status go_on(struct driving *g, const struct ledger_run_def *def, st
 		st = start_over(g, def, e);
 	else if (st == ST_OK && !g->nothing_to_do)
 		st = retry_failed(g, e);
-	/* What was killed while it was planned takes over the rest. */
-	if (st == ST_OK && g->d->skip_done)
-		st = find_carry(g, e);
 	return st;
 }
 
@@ -327,7 +360,8 @@ static void forget_refused(struct driving *g, const struct worker_result *r)
 static enum status find_run(struct driving *g, struct error *e)
 {
 	const char *stages[PIPELINE_STAGES_MAX];
-	struct ledger_run_def def = {.stages = stages, .n_stages = g->d->pipeline->n_stages};
+	struct ledger_run_def def = {.stages = stages, .n_stages = g->d->pipeline->n_stages,
+	    .place = state_place(g->state), .carries = g->d->skip_done};
 	struct buf json = {0};
 	struct buf title = {0};
 	enum status st;
@@ -349,12 +383,21 @@ static enum status find_run(struct driving *g, struct error *e)
 	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
 	if (st == ST_NOT_FOUND && !g->d->input.plan) {
 		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
+	} else if (st == ST_OK && g->d->join != NULL) {
+		if (g->run.generation != g->d->join->generation)
+			st = error_set(e, ST_TRANSIENT, "%s was started anew just now; join it again",
+			    g->run.name);
+	} else if (st == ST_OK && g->run.state == RUN_CANCELLED && !g->d->input.plan) {
+		st = error_set(e, ST_CONFIG, "%s was cancelled; the same line again begins it anew",
+		    g->run.name);
 	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
 		g->created = st == ST_OK;
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		st = go_on(g, &def, e);
 	}
+	if (st == ST_OK)
+		st = find_carry(g, e);
 out:
 	buf_free(&json);
 	buf_free(&title);
@@ -365,7 +408,7 @@ static enum status take_run(struct driving *g, struct error *e)
 {
 	struct buf name = {0};
 	size_t i;
-	enum status st = state_open(common_state_dir(g->d->state), true, &g->state, e);
+	enum status st = state_open(common_state_dir(g->d->state), g->d->join == NULL, &g->state, e);
 
 	g->stage = mem_zero(g->d->pipeline->n_stages * sizeof(*g->stage));
 	if (st == ST_OK && g->stage == NULL)
@@ -374,14 +417,16 @@ static enum status take_run(struct driving *g, struct error *e)
 		st = fingerprint_of(&g->d->pipeline->stage[i], g->stage[i].fingerprint, e);
 	if (st == ST_OK)
 		st = pipeline_key(g->d->pipeline, state_place(g->state), g->key, e);
+	if (st == ST_OK && g->d->join != NULL)
+		memcpy(g->key, g->d->join->key, sizeof(g->key));
 	if (st != ST_OK)
 		return st;
 	run_lock_name(g->key, &name);
 	st = buf_check(&name, e);
-	if (st == ST_OK) {
+	if (st == ST_OK)
 		(void)snprintf(g->lock, sizeof(g->lock), "%s", name.data);
+	if (st == ST_OK && g->d->join == NULL)
 		st = lock_run(g, e);
-	}
 	buf_free(&name);
 	if (st == ST_OK)
 		st = worker_body_create(g->state, &g->lock_fd, g->lock_fd == -1 ? 0 : 1,
@@ -418,7 +463,7 @@ int drive_run(const struct drive *d)
 	if (st == ST_BUSY && g.body == NULL && strcmp(d->if_running, "skip") == 0) {
 		log_line(LOG_INFO, "%s is running already; skipped", g.run.name);
 		code = EXIT_DONE;
-	} else if (st == ST_BUSY && g.body == NULL) {
+	} else if (st == ST_BUSY && (g.body == NULL || g.running)) {
 		log_line(LOG_ERROR, "%s", e.text);
 		code = EXIT_ALREADY_RUNNING;
 	} else if (st != ST_OK) {

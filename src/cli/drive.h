@@ -1,5 +1,5 @@
 /* From a specification to an exit code: the run's lock, its row, a worker, and
- * the last lines. Shared by `ebb map` and `ebb retry`. */
+ * the last lines. Shared by all verbs that work on a run. */
 #ifndef EBB_CLI_DRIVE_H
 #define EBB_CLI_DRIVE_H
 
@@ -10,6 +10,8 @@ struct drive {
 	const char *state;        /* option, or NULL */
 	const struct pipeline *pipeline;
 	struct worker_input input;/* fingerprint and carry_from are filled here */
+	const struct ledger_run *join; /* work on this one, which somebody has begun, from
+	                           * its own folder; NULL: begin it or go on with it */
 	const char *if_running;   /* "fail", "wait", "join", "skip" */
 	bool fresh;
 	bool skip_done;
@@ -18,6 +20,9 @@ struct drive {
 	int64_t grace_ms;
 	int64_t state_max_bytes;
 	struct halt_rule halt;
+	const char *pool;         /* or NULL, as the next two */
+	const char *lifecycle;
+	const char *stop_file;
 	const char *joblog;
 	bool show_stderr;
 	bool quiet;

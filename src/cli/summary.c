@@ -17,6 +17,8 @@ static const char *verdict(const struct worker_result *r)
 {
 	if (r->sealed)
 		return "finished";
+	if (r->cancelled)
+		return "cancelled";
 	if (r->fatal != ST_OK || r->plan_failed)
 		return "stopped";
 	if (r->drained)
@@ -180,6 +182,16 @@ static void next_line(const struct worker_options *opt, const struct worker_resu
     struct buf *b)
 {
 	buf_str(b, "next:   ");
+	if (r->cancelled) {
+		buf_str(b, opt->pipeline->name[0] == '\0' ? "the same line again starts over"
+		    : "the same line again begins anew and keeps what is done");
+		return;
+	}
+	if (ledger_stage_failed(&r->after) == 0 && r->n_failures == 0 && opt->joins) {
+		buf_printf(b, "ebb worker --run %s again, or whoever else works on it",
+		    opt->run.name);
+		return;
+	}
 	if (ledger_stage_failed(&r->after) == 0 && r->n_failures == 0) {
 		buf_str(b, "start the same line again: it goes on from here");
 		return;
@@ -216,6 +228,10 @@ static int exit_code(const struct worker_result *r)
 	/* Stopped when there was nothing left to stop. */
 	if (r->sealed)
 		return EXIT_DONE;
+	if (r->cancelled)
+		return EXIT_SOME_FAILED;
+	if (r->superseded)
+		return EXIT_DRAINED;
 	if (r->interrupted)
 		return EXIT_INTERRUPTED;
 	if (r->drained)

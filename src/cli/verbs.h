@@ -7,6 +7,9 @@
 extern const struct verb verb_map;
 extern const struct verb verb_run;
 extern const struct verb verb_exec;
+extern const struct verb verb_worker;
+extern const struct verb verb_drain;
+extern const struct verb verb_cancel;
 extern const struct verb verb_status;
 extern const struct verb verb_shards;
 extern const struct verb verb_logs;

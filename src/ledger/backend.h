@@ -48,6 +48,7 @@ struct ledger_backend {
 	enum status (*begin)(struct ledger *l, struct error *e);
 	enum status (*commit)(struct ledger *l, struct error *e);
 	void (*rollback)(struct ledger *l);
+	enum status (*changes)(struct ledger *l, uint64_t *stamp, struct error *e);
 
 	enum status (*run_by_key)(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
 	    struct ledger_run *out, struct error *e);
@@ -132,6 +133,10 @@ struct ledger_backend {
 	    struct error *e);
 	enum status (*workers)(struct ledger *l, int64_t run, struct ledger_worker *out,
 	    size_t max, size_t *n, struct error *e);
+	enum status (*worker_get)(struct ledger *l, int64_t worker, struct ledger_worker *out,
+	    struct error *e);
+	enum status (*worker_drain)(struct ledger *l, int64_t run,
+	    const struct ledger_drain *drain, int64_t *n, struct error *e);
 	enum status (*worker_end)(struct ledger *l, int64_t worker, enum cause cause,
 	    const struct retry_policy *policy,
 	    int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch), void *arg, int64_t *lost,
@@ -141,8 +146,8 @@ struct ledger_backend {
 	enum status (*lease_release)(struct ledger *l, int64_t stage, const char *name,
 	    int64_t worker, struct error *e);
 
-	enum status (*event_add)(struct ledger *l, int64_t run, const char *kind,
-	    const char *text, struct error *e);
+	enum status (*event_add)(struct ledger *l, int64_t run, const struct ledger_event *ev,
+	    struct error *e);
 	enum status (*events)(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,
 	    size_t *n, struct error *e);
 	enum status (*verify)(struct ledger *l, struct buf *problem, struct error *e);

@@ -107,6 +107,18 @@ void ledger_rollback(struct ledger *l)
 	l->in_group = false;
 }
 
+bool ledger_in_group(const struct ledger *l)
+{
+	return l->in_group;
+}
+
+enum status ledger_changes(struct ledger *l, uint64_t *stamp, struct error *e)
+{
+	assert(!l->in_group);
+	*stamp = 0;
+	return l->backend->changes(l, stamp, e);
+}
+
 enum status ledger_lock_holder(struct ledger *l, int32_t *pid, struct error *e)
 {
 	*pid = 0;
@@ -120,8 +132,10 @@ enum status ledger_lock_holder(struct ledger *l, int32_t *pid, struct error *e)
 void ledger_run_free(struct ledger_run *r)
 {
 	free(r->title);
+	free(r->place);
 	free(r->spec);
 	r->title = NULL;
+	r->place = NULL;
 	r->spec = NULL;
 }
 
@@ -489,6 +503,8 @@ enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct 
 
 	assert(memchr(w->name, '\0', sizeof(w->name)) != NULL);
 	assert(memchr(w->boot_id, '\0', sizeof(w->boot_id)) != NULL);
+	assert(memchr(w->pool, '\0', sizeof(w->pool)) != NULL);
+	assert(memchr(w->lifecycle, '\0', sizeof(w->lifecycle)) != NULL);
 	return st == ST_OK ? l->backend->worker_add(l, w, e) : st;
 }
 
@@ -505,6 +521,23 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 {
 	*n = 0;
 	return l->backend->workers(l, run, out, max, n, e);
+}
+
+enum status ledger_worker_get(struct ledger *l, int64_t worker, struct ledger_worker *out,
+    struct error *e)
+{
+	memset(out, 0, sizeof(*out));
+	return l->backend->worker_get(l, worker, out, e);
+}
+
+enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledger_drain *drain,
+    int64_t *n, struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	assert(drain->deadline_boot_ms >= 0);
+	*n = 0;
+	return st == ST_OK ? l->backend->worker_drain(l, run, drain, n, e) : st;
 }
 
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
@@ -538,12 +571,12 @@ enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *na
 
 /* ---- events and care ---- */
 
-enum status ledger_event_add(struct ledger *l, int64_t run, const char *kind, const char *text,
+enum status ledger_event_add(struct ledger *l, int64_t run, const struct ledger_event *ev,
     struct error *e)
 {
 	enum status st = must_write(l, e);
 
-	return st == ST_OK ? l->backend->event_add(l, run, kind, text, e) : st;
+	return st == ST_OK ? l->backend->event_add(l, run, ev, e) : st;
 }
 
 enum status ledger_events(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,

@@ -55,6 +55,11 @@ enum status ledger_open(const char *path, const struct ledger_options *opt, stru
     struct error *e) MUST_USE;
 void ledger_close(struct ledger *l); /* NULL is fine; rolls back an open group */
 
+/* A number that is another one once somebody else, also another handle of this
+ * process, has committed something; what this handle commits does not change
+ * it. Cheap enough to be asked every 25 ms. Not within a group. */
+enum status ledger_changes(struct ledger *l, uint64_t *stamp, struct error *e) MUST_USE;
+
 /* ---- groups ----
  * Calls between begin and commit become durable together, in one fsync, or not
  * at all; outside a group every call that changes something is durable when it
@@ -66,6 +71,7 @@ void ledger_close(struct ledger *l); /* NULL is fine; rolls back an open group *
 enum status ledger_begin(struct ledger *l, struct error *e) MUST_USE;
 enum status ledger_commit(struct ledger *l, struct error *e) MUST_USE;
 void ledger_rollback(struct ledger *l);
+bool ledger_in_group(const struct ledger *l);
 
 /* After ST_BUSY: the process of this machine that holds the write lock, which
  * may be frozen; whoever knows that its lease is past may end it. ST_NOT_FOUND:
@@ -85,13 +91,19 @@ struct ledger_run {
 	int64_t stage;              /* id of its newest generation's first stage */
 	int64_t created_wall_ms;
 	int64_t changed_wall_ms;    /* last change of state or generation */
+	bool carries;               /* its generation takes over what the one before had
+	                             * done */
 	char *title;                /* one line for people */
+	char *place;                /* the folder it works in, from the one that the
+	                             * state is in: state_place */
 	char *spec;                 /* JSON of its pipeline: model/pipeline.h */
 };
 
 void ledger_run_free(struct ledger_run *r); /* what it owns, not r itself */
 
-/* ST_NOT_FOUND when there is none. The name may also be "" for the newest. */
+/* ST_NOT_FOUND when there is none. The name may also be "" for the newest, or,
+ * where no run has that name itself, that of a pipeline: the newest run whose
+ * title is the name, or begins with it and a blank. */
 enum status ledger_run_by_key(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE],
     struct ledger_run *out, struct error *e) MUST_USE;
 enum status ledger_run_by_name(struct ledger *l, const char *name, struct ledger_run *out,
@@ -106,6 +118,8 @@ void ledger_run_list_free(struct ledger_run *list, size_t n);
 struct ledger_run_def {
 	const char *title;
 	const char *spec;
+	const char *place;         /* NULL: "."; what a run began with, stays */
+	bool carries;              /* of a new generation: see struct ledger_run */
 	const char *const *stages; /* each at most LEDGER_NAME_MAX - 1 bytes */
 	size_t n_stages;           /* at least 1 */
 };
@@ -440,14 +454,24 @@ struct ledger_worker {
 	char name[LEDGER_NAME_MAX];  /* unique; also names its lock file */
 	int64_t run;
 	int32_t pid;
+	int number;                  /* among its run's workers, from 1: people see w3 */
 	uint64_t start_ticks;        /* of the pid: /proc/PID/stat field 22, in ns since
 	                              * the boot */
 	char boot_id[37];
 	int64_t lease_until_boot_ms;
 	bool gone;                   /* left, or was expired */
+	char pool[LEDGER_NAME_MAX];  /* "" becomes "local" */
+	char lifecycle[16];          /* "spot", "on-demand", or "": not known */
+	int slots;
+	int64_t joined_wall_ms;      /* filled by ledger_worker_add */
+	int64_t left_wall_ms;        /* 0 while it is not gone */
+	/* What ledger_worker_drain asked of it: */
+	int64_t drain_boot_ms;       /* when that was; 0: nothing */
+	int64_t drain_deadline_boot_ms; /* 0: none was given */
+	char drain_reason[64];
 };
 
-/* Fills w->id. ST_EXISTS: the name is taken. */
+/* Fills w->id, w->number and w->joined_wall_ms. ST_EXISTS: the name is taken. */
 enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct error *e) MUST_USE;
 /* One heartbeat for all of the worker's shards. ST_FENCED: it was expired by
  * somebody else; all of its leases are void. An expired lease that nobody took
@@ -457,6 +481,24 @@ enum status ledger_worker_renew(struct ledger *l, int64_t worker, int64_t until_
 /* Workers that are not gone (run 0: of all runs). */
 enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *out, size_t max,
     size_t *n, struct error *e) MUST_USE;
+/* One of them, gone or not; ST_NOT_FOUND. */
+enum status ledger_worker_get(struct ledger *l, int64_t worker, struct ledger_worker *out,
+    struct error *e) MUST_USE;
+
+struct ledger_drain {
+	const char *who;           /* NULL: all; "w3", a pid, a name or at least 6 characters
+	                            * of its beginning; where no worker is meant by it, a
+	                            * pool */
+	int64_t deadline_boot_ms;  /* 0: none */
+	const char *reason;        /* cut to 63 bytes; "" or NULL: none */
+};
+
+/* Asks workers of a run (0: of all runs) that are not gone to drain; each has to
+ * see it by itself (ledger_changes). One that was asked before keeps when and
+ * why; of two deadlines the earlier one counts. *n says how many it is now asked
+ * of, be it again. None is no error. */
+enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledger_drain *drain,
+    int64_t *n, struct error *e) MUST_USE;
 /* The worker is dead or fenced (the caller has made sure: its lock is free, or
  * it has been ended): its leased shards end with `cause` (CAUSE_LOST, or
  * CAUSE_INTERRUPTED for a worker that leaves), except that those which
@@ -480,14 +522,17 @@ enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *na
 
 /* ---- events and care ---- */
 
-/* One line of a run's history (kind: "start", "drain", "takeover", "seal"...). */
-enum status ledger_event_add(struct ledger *l, int64_t run, const char *kind, const char *text,
-    struct error *e) MUST_USE;
+/* One line of a run's history. Kinds: "start", "join", "leave", "drain",
+ * "hand-back", "seal", "cancel", "takeover". */
 struct ledger_event {
-	int64_t wall_ms;
+	int64_t worker;  /* whose it is; 0: nobody's */
+	int64_t wall_ms; /* filled when it is added */
+	int64_t boot_ms; /* 0: now */
 	char kind[24];
 	char text[256];
 };
+enum status ledger_event_add(struct ledger *l, int64_t run, const struct ledger_event *ev,
+    struct error *e) MUST_USE;
 /* The newest max, oldest of them first. */
 enum status ledger_events(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,
     size_t *n, struct error *e) MUST_USE;

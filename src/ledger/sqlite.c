@@ -266,6 +266,19 @@ static void sqlite_rollback(struct ledger *base)
 	group_rollback(sq(base));
 }
 
+/* The cache's own version of the file: no page is read for it. */
+static enum status sqlite_changes(struct ledger *base, uint64_t *stamp, struct error *e)
+{
+	int64_t version;
+	struct q q;
+	enum status st;
+
+	q_open(&q, sq(base), "PRAGMA data_version");
+	st = q_value(&q, 0, &version, e);
+	*stamp = (uint64_t)version;
+	return st;
+}
+
 static enum status sqlite_lock_holder(struct ledger *base, int32_t *pid, struct error *e)
 {
 	*pid = sqlite_lock_pid(sq(base)->path);
@@ -284,6 +297,7 @@ const struct ledger_backend ledger_sqlite = {
 	.begin = sqlite_begin,
 	.commit = sqlite_commit,
 	.rollback = sqlite_rollback,
+	.changes = sqlite_changes,
 	.run_by_key = sqlite_run_by_key,
 	.run_by_name = sqlite_run_by_name,
 	.run_list = sqlite_run_list,
@@ -323,6 +337,8 @@ const struct ledger_backend ledger_sqlite = {
 	.worker_add = sqlite_worker_add,
 	.worker_renew = sqlite_worker_renew,
 	.workers = sqlite_workers,
+	.worker_get = sqlite_worker_get,
+	.worker_drain = sqlite_worker_drain,
 	.worker_end = sqlite_worker_end,
 	.lease_take = sqlite_lease_take,
 	.lease_release = sqlite_lease_release,

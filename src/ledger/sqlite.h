@@ -364,7 +364,7 @@ enum status sqlite_shard_get(struct ledger *l, int64_t row, struct ledger_shard 
     struct error *e);
 enum status sqlite_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e);
-enum status sqlite_event_add(struct ledger *l, int64_t run, const char *kind, const char *text,
+enum status sqlite_event_add(struct ledger *l, int64_t run, const struct ledger_event *ev,
     struct error *e);
 enum status sqlite_events(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,
     size_t *n, struct error *e);
@@ -374,6 +374,10 @@ enum status sqlite_worker_renew(struct ledger *l, int64_t worker, int64_t until_
     struct error *e);
 enum status sqlite_workers(struct ledger *l, int64_t run, struct ledger_worker *out, size_t max,
     size_t *n, struct error *e);
+enum status sqlite_worker_get(struct ledger *l, int64_t worker, struct ledger_worker *out,
+    struct error *e);
+enum status sqlite_worker_drain(struct ledger *l, int64_t run, const struct ledger_drain *drain,
+    int64_t *n, struct error *e);
 enum status sqlite_worker_end(struct ledger *l, int64_t worker, enum cause cause,
     const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e);

@@ -126,7 +126,7 @@ enum status sqlite_attempts(struct ledger *base, int64_t row, size_t max,
 
 /* ---- events ---- */
 
-enum status sqlite_event_add(struct ledger *base, int64_t run, const char *kind, const char *text,
+enum status sqlite_event_add(struct ledger *base, int64_t run, const struct ledger_event *ev,
     struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
@@ -135,11 +135,14 @@ enum status sqlite_event_add(struct ledger *base, int64_t run, const char *kind,
 
 	if (st != ST_OK)
 		return st;
-	q_open(&q, l, "INSERT INTO event(run, wall_ms, kind, text) VALUES (?, ?, ?, ?)");
+	q_open(&q, l, "INSERT INTO event(run, worker, wall_ms, boot_ms, kind, text) "
+	    "VALUES (?, ?, ?, ?, ?, ?)");
 	q_int(&q, run);
+	q_int(&q, ev->worker);
 	q_int(&q, sys_wall_ns() / 1000000);
-	q_text_n(&q, kind, strnlen(kind, sizeof(((struct ledger_event *)0)->kind) - 1));
-	q_text_n(&q, text, strnlen(text, sizeof(((struct ledger_event *)0)->text) - 1));
+	q_int(&q, ev->boot_ms != 0 ? ev->boot_ms : sys_boot_ns() / 1000000);
+	q_text_n(&q, ev->kind, strnlen(ev->kind, sizeof(ev->kind) - 1));
+	q_text_n(&q, ev->text, strnlen(ev->text, sizeof(ev->text) - 1));
 	st = q_run(&q, e);
 	return op_end(l, st, e);
 }
@@ -162,15 +165,17 @@ enum status sqlite_events(struct ledger *base, int64_t run, size_t max, struct l
 	struct q q;
 	enum status st;
 
-	q_open(&q, sq(base), "SELECT wall_ms, kind, text FROM event WHERE run = ? "
-	    "ORDER BY id DESC");
+	q_open(&q, sq(base), "SELECT worker, wall_ms, boot_ms, kind, text FROM event "
+	    "WHERE run = ? ORDER BY id DESC");
 	q_int(&q, run);
 	while (*n < max && q_row(&q)) {
 		struct ledger_event *ev = &out[(*n)++];
 
-		ev->wall_ms = col_int(&q, 0);
-		col_text(&q, 1, ev->kind, sizeof(ev->kind));
-		col_text(&q, 2, ev->text, sizeof(ev->text));
+		ev->worker = col_int(&q, 0);
+		ev->wall_ms = col_int(&q, 1);
+		ev->boot_ms = col_int(&q, 2);
+		col_text(&q, 3, ev->kind, sizeof(ev->kind));
+		col_text(&q, 4, ev->text, sizeof(ev->text));
 	}
 	st = q_close(&q, e);
 	if (st != ST_OK)

@@ -16,7 +16,8 @@ static int64_t wall_ms(void)
 /* ---- reading runs ---- */
 
 #define RUN_COLUMNS \
-	"id, name, key, generation, state, stage, created_wall_ms, changed_wall_ms, title, spec"
+	"id, name, key, generation, state, stage, created_wall_ms, changed_wall_ms, title, spec, " \
+	"place, carries"
 
 static enum status run_from(struct q *q, struct ledger_run *out, struct error *e)
 {
@@ -34,13 +35,16 @@ static enum status run_from(struct q *q, struct ledger_run *out, struct error *e
 	out->stage = col_int(q, 5);
 	out->created_wall_ms = col_int(q, 6);
 	out->changed_wall_ms = col_int(q, 7);
+	out->carries = col_int(q, 11) != 0;
 	st = col_fixed(q, 2, out->key, LEDGER_ID_SIZE, e);
 	if (st == ST_OK)
 		st = col_dup(q, 8, TITLE_MAX, &out->title, &len, e);
 	if (st == ST_OK)
 		st = col_dup(q, 9, SPEC_MAX, &out->spec, &len, e);
-	if (st == ST_OK && (out->title == NULL || out->spec == NULL))
-		st = sqlite_damaged(q->l, "a run has no title or spec", e);
+	if (st == ST_OK)
+		st = col_dup(q, 10, TITLE_MAX, &out->place, &len, e);
+	if (st == ST_OK && (out->title == NULL || out->spec == NULL || out->place == NULL))
+		st = sqlite_damaged(q->l, "a run has no title, spec or place", e);
 	if (st != ST_OK)
 		ledger_run_free(out);
 	return st;
@@ -89,6 +93,12 @@ enum status sqlite_run_by_name(struct ledger *base, const char *name, struct led
 		q_text(&q, name);
 	}
 	st = one_run(&q, out, &found, e);
+	if (st == ST_OK && !found && name[0] != '\0') {
+		q_open(&q, sq(base), "SELECT " RUN_COLUMNS " FROM run WHERE title = ?1 "
+		    "OR substr(title, 1, length(?1) + 1) = ?1 || ' ' ORDER BY id DESC LIMIT 1");
+		q_text(&q, name);
+		st = one_run(&q, out, &found, e);
+	}
 	if (st == ST_OK && !found)
 		st = name[0] == '\0' ? error_set(e, ST_NOT_FOUND, "the ledger has no run yet") :
 		    error_set(e, ST_NOT_FOUND, "the ledger has no run named %.64s", name);
@@ -176,7 +186,8 @@ static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_
 		return st;
 	(void)snprintf(name, sizeof(name), "r%lld", (long long)*run);
 	q_open(&q, l, "INSERT INTO run(id, name, key, generation, state, stage, created_wall_ms, "
-	    "changed_wall_ms, title, spec) VALUES (?, ?, ?, 1, 0, ?, ?, ?, ?, ?)");
+	    "changed_wall_ms, title, spec, place, carries) "
+	    "VALUES (?, ?, ?, 1, 0, ?, ?, ?, ?, ?, ?, 0)");
 	q_int(&q, *run);
 	q_text(&q, name);
 	q_blob(&q, key, LEDGER_ID_SIZE);
@@ -185,6 +196,7 @@ static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_
 	q_int(&q, now);
 	q_text(&q, def->title);
 	q_text(&q, def->spec);
+	q_text(&q, def->place == NULL ? "." : def->place);
 	return q_run(&q, e);
 }
 
@@ -212,7 +224,8 @@ static enum status check_texts(const struct ledger_run_def *def, struct error *e
 {
 	size_t i;
 
-	if (strlen(def->title) > TITLE_MAX || strlen(def->spec) > SPEC_MAX)
+	if (strlen(def->title) > TITLE_MAX || strlen(def->spec) > SPEC_MAX ||
+	    (def->place != NULL && strlen(def->place) > TITLE_MAX))
 		return error_set(e, ST_CONFIG, "the title or the options of a run are too long");
 	for (i = 0; i < def->n_stages; i++) {
 		if (strlen(def->stages[i]) >= LEDGER_NAME_MAX)
@@ -312,11 +325,12 @@ static enum status renew(struct sqlite_ledger *l, const struct ledger_run *old,
 	if (st != ST_OK)
 		return st;
 	q_open(&q, l, "UPDATE run SET generation = ?, state = 0, stage = ?, changed_wall_ms = ?, "
-	    "spec = ? WHERE id = ?");
+	    "spec = ?, carries = ? WHERE id = ?");
 	q_int(&q, old->generation + 1);
 	q_int(&q, stage);
 	q_int(&q, wall_ms());
 	q_text(&q, def->spec);
+	q_int(&q, def->carries);
 	q_int(&q, old->id);
 	return q_run(&q, e);
 }

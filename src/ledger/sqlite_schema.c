@@ -21,7 +21,8 @@ static const char schema[] =
 	" id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key BLOB NOT NULL UNIQUE,"
 	" generation INTEGER NOT NULL, state INTEGER NOT NULL, stage INTEGER NOT NULL,"
 	" created_wall_ms INTEGER NOT NULL, changed_wall_ms INTEGER NOT NULL,"
-	" title TEXT NOT NULL, spec TEXT NOT NULL) STRICT;"
+	" title TEXT NOT NULL, spec TEXT NOT NULL, place TEXT NOT NULL,"
+	" carries INTEGER NOT NULL) STRICT;"
 
 	"CREATE TABLE stage("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL,"
@@ -79,17 +80,23 @@ static const char schema[] =
 
 	"CREATE TABLE worker("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
-	" run INTEGER NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL,"
-	" boot_id TEXT NOT NULL, lease_until INTEGER NOT NULL, gone INTEGER NOT NULL) STRICT;"
+	" run INTEGER NOT NULL, number INTEGER NOT NULL, pid INTEGER NOT NULL,"
+	" start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, lease_until INTEGER NOT NULL,"
+	" gone INTEGER NOT NULL, pool TEXT NOT NULL, lifecycle TEXT NOT NULL,"
+	" slots INTEGER NOT NULL, joined_wall_ms INTEGER NOT NULL,"
+	" left_wall_ms INTEGER NOT NULL DEFAULT 0, drain INTEGER NOT NULL DEFAULT 0,"
+	" drain_deadline INTEGER NOT NULL DEFAULT 0, drain_reason TEXT NOT NULL DEFAULT '') STRICT;"
 	"CREATE INDEX worker_here ON worker(run) WHERE gone = 0;"
+	"CREATE UNIQUE INDEX worker_number ON worker(run, number);"
 
 	"CREATE TABLE lease("
 	" stage INTEGER NOT NULL, name TEXT NOT NULL, worker INTEGER NOT NULL,"
 	" PRIMARY KEY (stage, name)) STRICT, WITHOUT ROWID;"
 
 	"CREATE TABLE event("
-	" id INTEGER PRIMARY KEY, run INTEGER NOT NULL, wall_ms INTEGER NOT NULL,"
-	" kind TEXT NOT NULL, text TEXT NOT NULL) STRICT;"
+	" id INTEGER PRIMARY KEY, run INTEGER NOT NULL, worker INTEGER NOT NULL,"
+	" wall_ms INTEGER NOT NULL, boot_ms INTEGER NOT NULL, kind TEXT NOT NULL,"
+	" text TEXT NOT NULL) STRICT;"
 	"CREATE INDEX event_run ON event(run);";
 
 /* ---- looking at a file before anything else touches it ---- */

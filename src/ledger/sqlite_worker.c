@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/sys.h"
 #include "ledger/sqlite.h"
 
 enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker, struct error *e)
@@ -19,11 +20,34 @@ enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker, struct 
 	return st;
 }
 
+static enum status insert_worker(struct sqlite_ledger *l, const struct ledger_worker *w,
+    struct error *e)
+{
+	struct q q;
+
+	q_open(&q, l, "INSERT INTO worker(name, run, number, pid, start_ticks, boot_id, "
+	    "lease_until, gone, pool, lifecycle, slots, joined_wall_ms) "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)");
+	q_text(&q, w->name);
+	q_int(&q, w->run);
+	q_int(&q, w->number);
+	q_int(&q, w->pid);
+	q_int(&q, (int64_t)w->start_ticks);
+	q_text(&q, w->boot_id);
+	q_int(&q, w->lease_until_boot_ms);
+	q_text(&q, w->pool[0] == '\0' ? "local" : w->pool);
+	q_text(&q, w->lifecycle);
+	q_int(&q, w->slots);
+	q_int(&q, w->joined_wall_ms);
+	return q_run(&q, e);
+}
+
 enum status sqlite_worker_add(struct ledger *base, struct ledger_worker *w, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	struct q q;
 	int64_t taken;
+	int64_t number;
 	enum status st = op_begin(l, OP_PLAIN, e);
 
 	if (st != ST_OK)
@@ -34,15 +58,14 @@ enum status sqlite_worker_add(struct ledger *base, struct ledger_worker *w, stru
 	if (st == ST_OK && taken != 0)
 		st = error_set(e, ST_EXISTS, "a worker named %s is there already", w->name);
 	if (st == ST_OK) {
-		q_open(&q, l, "INSERT INTO worker(name, run, pid, start_ticks, boot_id, "
-		    "lease_until, gone) VALUES (?, ?, ?, ?, ?, ?, 0)");
-		q_text(&q, w->name);
+		q_open(&q, l, "SELECT max(number) + 1 FROM worker WHERE run = ?");
 		q_int(&q, w->run);
-		q_int(&q, w->pid);
-		q_int(&q, (int64_t)w->start_ticks);
-		q_text(&q, w->boot_id);
-		q_int(&q, w->lease_until_boot_ms);
-		st = q_run(&q, e);
+		st = q_value(&q, 1, &number, e);
+	}
+	if (st == ST_OK) {
+		w->number = number < 1 ? 1 : (int)number;
+		w->joined_wall_ms = sys_wall_ns() / 1000000;
+		st = insert_worker(l, w, e);
 	}
 	if (st == ST_OK) {
 		w->id = sqlite3_last_insert_rowid(l->db);
@@ -70,6 +93,10 @@ enum status sqlite_worker_renew(struct ledger *base, int64_t worker, int64_t unt
 	return op_end(l, st, e);
 }
 
+#define WORKER_COLUMNS \
+	"worker.id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone, worker.number, " \
+	"pool, lifecycle, slots, joined_wall_ms, left_wall_ms, drain, drain_deadline, drain_reason"
+
 static void worker_from(const struct q *q, struct ledger_worker *w)
 {
 	memset(w, 0, sizeof(*w));
@@ -81,6 +108,15 @@ static void worker_from(const struct q *q, struct ledger_worker *w)
 	col_text(q, 5, w->boot_id, sizeof(w->boot_id));
 	w->lease_until_boot_ms = col_int(q, 6);
 	w->gone = col_int(q, 7) != 0;
+	w->number = col_small(q, 8);
+	col_text(q, 9, w->pool, sizeof(w->pool));
+	col_text(q, 10, w->lifecycle, sizeof(w->lifecycle));
+	w->slots = col_small(q, 11);
+	w->joined_wall_ms = col_int(q, 12);
+	w->left_wall_ms = col_int(q, 13);
+	w->drain_boot_ms = col_int(q, 14);
+	w->drain_deadline_boot_ms = col_int(q, 15);
+	col_text(q, 16, w->drain_reason, sizeof(w->drain_reason));
 }
 
 enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worker *out, size_t max,
@@ -88,12 +124,69 @@ enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worke
 {
 	struct q q;
 
-	q_open(&q, sq(base), "SELECT id, name, run, pid, start_ticks, boot_id, lease_until, gone "
-	    "FROM worker WHERE gone = 0 AND (?1 = 0 OR run = ?1) ORDER BY id");
+	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE gone = 0 AND (?1 = 0 OR run = ?1) ORDER BY id");
 	q_int(&q, run);
 	while (*n < max && q_row(&q))
 		worker_from(&q, &out[(*n)++]);
 	return q_close(&q, e);
+}
+
+enum status sqlite_worker_get(struct ledger *base, int64_t worker, struct ledger_worker *out,
+    struct error *e)
+{
+	struct q q;
+	bool found;
+	enum status st;
+
+	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE id = ?");
+	q_int(&q, worker);
+	found = q_row(&q);
+	if (found)
+		worker_from(&q, out);
+	st = q_close(&q, e);
+	if (st == ST_OK && !found)
+		st = error_set(e, ST_NOT_FOUND, "the ledger has no worker of number %lld",
+		    (long long)worker);
+	return st;
+}
+
+/* ---- requests to drain ---- */
+
+/* Which workers are meant. ?1 run or 0, ?2 what was said or NULL for all, ?3 its
+ * length. A pool is only meant when no worker is. */
+#define IS_HERE "gone = 0 AND (?1 = 0 OR run = ?1)"
+#define IS_CALLED \
+	"('w' || number = ?2 OR CAST(pid AS TEXT) = ?2 OR " \
+	"(?3 >= 6 AND substr(name, 1, ?3) = ?2))"
+#define IS_MEANT \
+	IS_HERE " AND (?2 IS NULL OR " IS_CALLED " OR (pool = ?2 AND NOT EXISTS " \
+	"(SELECT 1 FROM worker WHERE " IS_HERE " AND " IS_CALLED ")))"
+
+enum status sqlite_worker_drain(struct ledger *base, int64_t run,
+    const struct ledger_drain *drain, int64_t *n, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	const char *why = drain->reason == NULL ? "" : drain->reason;
+	struct q q;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "UPDATE worker SET "
+	    "drain_reason = CASE WHEN drain = 0 THEN ?6 ELSE drain_reason END, "
+	    "drain_deadline = CASE WHEN ?5 = 0 OR (drain_deadline > 0 AND drain_deadline < ?5) "
+	    "THEN drain_deadline ELSE ?5 END, "
+	    "drain = CASE WHEN drain = 0 THEN ?4 ELSE drain END WHERE " IS_MEANT);
+	q_int(&q, run);
+	q_text(&q, drain->who);
+	q_int(&q, drain->who == NULL ? 0 : (int64_t)strlen(drain->who));
+	q_int(&q, sys_boot_ns() / 1000000);
+	q_int(&q, drain->deadline_boot_ms);
+	q_text_n(&q, why, strnlen(why, sizeof(((struct ledger_worker *)0)->drain_reason) - 1));
+	st = q_run(&q, e);
+	if (st == ST_OK)
+		*n = sqlite3_changes64(l->db);
+	return op_end(l, st, e);
 }
 
 /* ---- the end of a worker ---- */
@@ -150,7 +243,8 @@ static enum status leave(struct sqlite_ledger *l, int64_t worker, struct error *
 	struct q q;
 	enum status st;
 
-	q_open(&q, l, "UPDATE worker SET gone = 1 WHERE id = ?");
+	q_open(&q, l, "UPDATE worker SET gone = 1, left_wall_ms = ? WHERE id = ? AND gone = 0");
+	q_int(&q, sys_wall_ns() / 1000000);
 	q_int(&q, worker);
 	st = q_run(&q, e);
 	if (st != ST_OK)
@@ -195,8 +289,7 @@ static enum status lease_holder(struct sqlite_ledger *l, int64_t stage, const ch
 {
 	struct q q;
 
-	q_open(&q, l, "SELECT id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone "
-	    "FROM lease JOIN worker ON worker.id = lease.worker "
+	q_open(&q, l, "SELECT " WORKER_COLUMNS " FROM lease JOIN worker ON worker.id = lease.worker "
 	    "WHERE stage = ? AND lease.name = ? AND gone = 0");
 	q_int(&q, stage);
 	q_text(&q, name);

@@ -35,6 +35,9 @@ struct committer {
 	enum status health;
 	struct error health_error;
 	int64_t next_renew_ns;
+	int64_t next_watch_ns;
+	uint64_t seen;           /* the ledger's stamp at the last watch */
+	bool watched;
 };
 
 static void list_push(struct op_list *l, struct op *op)
@@ -103,6 +106,8 @@ static enum status run_group(struct committer *c, struct op_list *group, struct 
 
 	while ((st = try_group(c, group, e)) != ST_OK && worth_waiting(st) &&
 	    sys_boot_ns() < end) {
+		if (st == ST_BUSY)
+			c->opt.blocked(c->opt.ledger, c->opt.arg);
 		nap(wait_ms);
 		if (wait_ms < 500)
 			wait_ms *= 2;
@@ -138,11 +143,32 @@ static void renew_lease(struct committer *c)
 		slots_fence_set(c->opt.slots, committer_fence_ns(now, c->opt.lease_ms));
 		c->next_renew_ns = now + c->opt.lease_ms * 1000000 / 3;
 	} else if (worth_waiting(st) && now < slots_fence_get(c->opt.slots)) {
+		if (st == ST_BUSY)
+			c->opt.blocked(c->opt.ledger, c->opt.arg);
 		c->next_renew_ns = now + c->opt.lease_ms * 1000000 / 20;
 	} else {
 		set_health(c, st, &e);
 		c->next_renew_ns = now + c->opt.lease_ms * 1000000;
 	}
+}
+
+/* What others have committed, a few times a second: asking costs some
+ * microseconds. A failure shows elsewhere, or not next time. */
+static void watch(struct committer *c)
+{
+	int64_t now = sys_boot_ns();
+	struct error e;
+	uint64_t stamp;
+
+	if (now < c->next_watch_ns)
+		return;
+	c->next_watch_ns = now + (int64_t)COMMITTER_WATCH_MS * 1000000;
+	if (ledger_changes(c->opt.ledger, &stamp, &e) != ST_OK ||
+	    (c->watched && stamp == c->seen))
+		return;
+	c->watched = true;
+	c->seen = stamp;
+	c->opt.watch(c->opt.ledger, c->opt.arg);
 }
 
 static void wait_until(struct committer *c, int64_t boot_ns)
@@ -169,7 +195,10 @@ static void gather(struct committer *c)
 {
 	while (!c->stop && sys_boot_ns() < c->next_renew_ns) {
 		if (c->queue.n == 0) {
-			wait_until(c, c->next_renew_ns);
+			if (sys_boot_ns() >= c->next_watch_ns)
+				return;
+			wait_until(c, c->next_watch_ns < c->next_renew_ns ? c->next_watch_ns
+			    : c->next_renew_ns);
 			continue;
 		}
 		if (c->urgent || c->queue.n >= COMMITTER_GROUP_MAX)
@@ -225,6 +254,8 @@ static void *committer_thread(void *arg)
 		} else if (stop) {
 			return NULL;
 		}
+		if (!stop)
+			watch(c);
 	}
 }
 

@@ -40,10 +40,15 @@ struct committer_options {
 	/* Called on the committer's thread when operations are done, or when it
 	 * has failed: wake the loop. */
 	void (*wake)(void *arg);
+	/* Called on the committer's thread, outside of any group, at the start and
+	 * then within COMMITTER_WATCH_MS of what others have committed: to read. */
+	void (*watch)(struct ledger *l, void *arg);
+	/* Called on the committer's thread when others keep it from writing. */
+	void (*blocked)(struct ledger *l, void *arg);
 	void *arg;
 };
 
-enum { COMMITTER_GROUP_MAX = 64, COMMITTER_GATHER_MS = 20 };
+enum { COMMITTER_GROUP_MAX = 64, COMMITTER_GATHER_MS = 20, COMMITTER_WATCH_MS = 25 };
 
 enum status committer_start(const struct committer_options *opt, struct committer **out,
     struct error *e) MUST_USE;

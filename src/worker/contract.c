@@ -199,7 +199,7 @@ static enum cause after_stop(const struct attempt *a)
 	}
 	if (a->end.exit_code == 0 && a->end.task_done)
 		return CAUSE_DONE;
-	return CAUSE_INTERRUPTED;
+	return a->w->end_cause;
 }
 
 int contract_again(const struct spec *s)

@@ -13,8 +13,8 @@
 #include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/input.h"
+#include "worker/requests.h"
 #include "worker/save.h"
-#include "worker/sweep.h"
 
 enum {
 	PREFETCH_US = 500000,    /* claims wait at most so long to be started */
@@ -22,9 +22,9 @@ enum {
 	UNPUBLISHED_MAX = 2048,  /* outputs on their way; more claims wait */
 	CLAIM_MAX = 256,
 	RESERVE_MS = 5000,       /* of a grace, for what is ebb's own to do */
+	AT_ONCE_MS = 1000,       /* no time to finish anything in */
 	SUSPECT_MS = 2000,       /* a signal to all comes to the others within this */
 	OTHERS_EVERY_MS = 500,
-	START_LINE_MS = 1000,
 };
 
 static int64_t now_ms(void)
@@ -254,7 +254,6 @@ static bool rule_met(const struct halt_rule *h, int64_t n, int64_t total)
 	return total > 0 && n * 100 >= total * h->percent && n > 2;
 }
 
-static void look(struct work *w, bool sweep);
 
 /* What waits in the guardian's queue never began. */
 static void drop_waiting(struct work *w)
@@ -263,6 +262,18 @@ static void drop_waiting(struct work *w)
 
 	/* A guardian that is gone shows when its ends are read. */
 	(void)!guardian_kill_all(w->body->guardian, 0, &e);
+}
+
+void loop_stop_for_failures(struct stage *g)
+{
+	struct work *w = g->w;
+
+	if (w->failed_stop || w->stop_level > 0)
+		return;
+	w->failed_stop = true;
+	drop_waiting(w);
+	log_line(LOG_INFO, "%s: too much of stage %s has failed; what runs may finish, nothing new "
+	    "begins (on_failed: continue does the rest)", w->opt->run.name, g->spec->name);
 }
 
 static void check_halt(struct work *w)
@@ -320,6 +331,17 @@ static void tell_failure(struct work *w, const struct attempt *a)
 	buf_free(&b);
 }
 
+static enum status tell_hand_back(const struct attempt *a, struct ledger *l, struct error *e)
+{
+	struct buf name = {0};
+	enum status st;
+
+	shard_name(&a->shard, &name);
+	st = event_put(l, a->w, "hand-back", name.data == NULL ? "" : name.data, e);
+	buf_free(&name);
+	return st;
+}
+
 static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 {
 	struct attempt *a = (struct attempt *)op;
@@ -333,6 +355,8 @@ static enum status exec_end(struct ledger *l, struct op *op, struct error *e)
 	    &a->now, e);
 	if (st == ST_OK && a->input_changed && a->now.state == SHARD_READY)
 		st = ledger_input_changed(l, a->shard.row, &a->after, e);
+	if (st == ST_OK && a->rec.cause == CAUSE_INTERRUPTED)
+		st = tell_hand_back(a, l, e);
 	return st;
 }
 
@@ -346,7 +370,7 @@ static void done_end(struct op *op)
 		if (a->end.id != 0)
 			joblog_write(w, a);
 		if (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE) {
-			look(w, false);
+			loop_look(w, false);
 			w->now_failed++;
 			keep_failure(w, a);
 			tell_failure(w, a);
@@ -364,6 +388,7 @@ static void record_end(struct attempt *a)
 	a->rec.worker = a->w->me.id;
 	a->op.exec = exec_end;
 	a->op.done = done_end;
+	a->op.urgent = a->w->stop_level > 0; /* others may wait for it */
 	committer_submit(a->w->committer, &a->op);
 }
 
@@ -391,6 +416,7 @@ static void give_back(struct attempt *a)
 	save_drop_folder(a); /* empty, or a copy */
 	a->op.exec = exec_give_back;
 	a->op.done = done_free;
+	a->op.urgent = true;
 	committer_submit(a->w->committer, &a->op);
 }
 
@@ -653,6 +679,9 @@ static int64_t stop_deadline_ms(const struct work *w)
 {
 	int64_t reserve = w->pipeline->drain_reserve_ms;
 
+	/* Time to die of the signal is given in any case. */
+	if (w->stop_now && w->grace_ms < AT_ONCE_MS)
+		return w->stop_boot_ms + AT_ONCE_MS;
 	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, reserve > 0 ? reserve : RESERVE_MS);
 }
 
@@ -675,25 +704,39 @@ static void drain_step(struct work *w)
 	}
 }
 
-static void begin_drain(struct work *w, int sig)
+static void begin_drain(struct work *w, const char *why)
 {
 	w->stop_level = 1;
 	w->stop_boot_ms = now_ms();
 	w->finishing = false;
 	w->stop_reason = EBB_STOP_DRAIN;
 	w->result->drained = true;
-	w->result->interrupted = sig == SIGINT;
 	drop_waiting(w);
-	if (w->sent > 0)
-		log_line(LOG_INFO, "%s: stopping: no new shards; those that run may finish for "
-		    "%lld s%s", w->opt->run.name, (long long)(w->opt->grace_ms / 1000),
-		    sig == SIGINT ? " (Ctrl-C again ends them at once)" : "");
+	event_note(w, "drain", why);
+	if (w->sent > 0 && !w->stop_now && !w->result->cancelled && !w->result->superseded)
+		log_line(LOG_INFO, "%s: stopping (%s): no new shards; those that run may finish for "
+		    "%lld s%s", w->opt->run.name, why, (long long)(w->grace_ms / 1000),
+		    w->result->interrupted ? " (Ctrl-C again ends them at once)" : "");
+}
+
+void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms)
+{
+	int64_t begun = w->stop_level > 0 ? w->stop_boot_ms : now_ms();
+	int64_t grace = deadline_boot_ms - begun > 0 ? deadline_boot_ms - begun : 0;
+
+	if (deadline_boot_ms != 0 && (w->stop_level == 0 || grace < w->grace_ms)) {
+		w->grace_ms = grace;
+		w->stop_now = w->stop_now || deadline_boot_ms - now_ms() < AT_ONCE_MS;
+	}
+	if (w->stop_level == 0)
+		begin_drain(w, why);
 }
 
 void loop_signal(struct work *w, int sig)
 {
 	if (w->stop_level == 0) {
-		begin_drain(w, sig);
+		w->result->interrupted = sig == SIGINT;
+		begin_drain(w, sig == SIGINT ? "INT" : sig == SIGTERM ? "TERM" : "HUP");
 	} else if (sig == SIGINT || w->result->halted) {
 		w->result->drained = true;
 		w->result->interrupted = w->result->interrupted || sig == SIGINT;
@@ -703,106 +746,6 @@ void loop_signal(struct work *w, int sig)
 }
 
 /* ---- the end ---- */
-
-struct look_op {
-	struct op op;
-	struct work *w;
-	bool sweep;
-	int64_t lost;
-	size_t n;
-	struct ledger_stage stage[]; /* as many as the pipeline has */
-};
-
-static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
-{
-	struct look_op *o = (struct look_op *)op;
-	struct work *w = o->w;
-	enum status st = ST_OK;
-
-	if (o->sweep)
-		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-		    &w->pipeline->stage[0].retry, &o->lost, e);
-	return st == ST_OK ? ledger_run_stages(l, w->opt->run.id, w->opt->run.generation, o->stage,
-	    w->n_stages, &o->n, e) : st;
-}
-
-/* Once the list is read, or when that takes its time. */
-static void say_start(struct work *w)
-{
-	struct ledger_stage all;
-
-	if (w->start_said)
-		return;
-	stages_sum(w, &all);
-	if (!all.plan_complete && now_ms() - w->started_boot_ms < START_LINE_MS)
-		return;
-	w->start_said = true;
-	progress_start(w);
-}
-
-/* on_failed: stop */
-static void stop_for_failures(struct stage *g)
-{
-	struct work *w = g->w;
-
-	if (w->failed_stop || w->stop_level > 0)
-		return;
-	w->failed_stop = true;
-	drop_waiting(w);
-	log_line(LOG_INFO, "%s: too much of stage %s has failed; what runs may finish, nothing new "
-	    "begins (on_failed: continue does the rest)", w->opt->run.name, g->spec->name);
-}
-
-static void take_look(struct stage *g, const struct ledger_stage *now)
-{
-	g->last = *now;
-	if (now->count[SHARD_READY] > 0 && g->claim_at_boot_ms == 0)
-		g->nothing_ready = false;
-	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
-		loop_recover(g);
-	if (stage_ends_run(g))
-		stop_for_failures(g);
-	/* Nobody is planning it, as far as one can see: the lease will tell. */
-	if (!now->plan_complete && g->planner == NULL && stage_can_be_planned(g))
-		g->plan_wanted = true;
-}
-
-static void done_look(struct op *op)
-{
-	struct look_op *o = (struct look_op *)op;
-	struct work *w = o->w;
-
-	w->looking = false;
-	if (op->status != ST_OK) {
-		loop_fatal(w, op->status, &op->error);
-	} else {
-		size_t i;
-
-		for (i = 0; i < o->n; i++)
-			take_look(&w->stage[i], &o->stage[i]);
-		say_start(w);
-		progress_update(w, false);
-	}
-	free(o);
-}
-
-static void look(struct work *w, bool sweep)
-{
-	struct look_op *o;
-
-	if (w->looking || w->stop_level == 2)
-		return;
-	o = mem_zero(sizeof(*o) + w->n_stages * sizeof(o->stage[0]));
-	if (o == NULL)
-		return;
-	o->op.exec = exec_look;
-	o->op.done = done_look;
-	o->op.urgent = w->open == 0;
-	o->w = w;
-	o->sweep = sweep;
-	w->looking = true;
-	committer_submit(w->committer, &o->op);
-}
 
 void loop_take_published(struct work *w)
 {
@@ -846,7 +789,7 @@ static void plan_ended(struct stage *g, enum status st, const struct error *e)
 	w->result->plan_error = *e;
 	/* What runs may finish; nothing new begins. */
 	if (w->stop_level == 0)
-		begin_drain(w, SIGTERM);
+		begin_drain(w, "the plan failed");
 	w->result->drained = false;
 }
 
@@ -864,7 +807,7 @@ static void check_plan(struct stage *g)
 	if (!planner_done(g->planner, &st, &e))
 		return;
 	if (st == ST_OK && !g->w->start_said && !g->last.plan_complete)
-		look(g->w, false);
+		loop_look(g->w, false);
 	plan_ended(g, st, &e);
 }
 
@@ -894,6 +837,20 @@ static bool is_idle(const struct work *w)
 			return false;
 	}
 	return w->open == 0 && !w->claiming && !w->looking;
+}
+
+/* It could do more, if somebody else gave something back, or died. */
+static bool has_room(const struct work *w)
+{
+	size_t i;
+
+	if (w->stop_level > 0 || w->claiming || w->ready.n + w->sent >= (size_t)w->opt->slots)
+		return false;
+	for (i = 0; i < w->n_stages; i++) {
+		if (is_open(&w->stage[i]))
+			return false;
+	}
+	return true;
 }
 
 static bool all_settled(const struct work *w)
@@ -947,7 +904,7 @@ static void check_stopped(struct work *w)
 		return;
 	if (w->stop_level == 1 && w->open == 0 && !w->finishing) {
 		w->finishing = true;
-		look(w, false);
+		loop_look(w, false);
 		return;
 	}
 	uv_stop(&w->loop);
@@ -964,7 +921,7 @@ static void check_end(struct work *w)
 	/* Nothing in hand: look once more before believing that it is the end. */
 	if (!w->finishing) {
 		w->finishing = true;
-		look(w, true);
+		loop_look(w, true);
 	} else if (w->failed_stop || all_settled(w) || nobody_plans(w)) {
 		uv_stop(&w->loop);
 	}
@@ -1012,7 +969,10 @@ static void start_planner(struct stage *g)
 
 static void seal_if_whole(struct stage *g)
 {
-	if (!g->sealing && g->open == 0 && g->w->stop_level < 2 && stage_may_be_sealed(g))
+	const struct worker_result *r = g->w->result;
+
+	if (!g->sealing && !g->seal_refused && g->open == 0 && g->w->stop_level < 2 &&
+	    !r->cancelled && !r->superseded && stage_may_be_sealed(g))
 		seal_begin(g);
 }
 
@@ -1030,6 +990,7 @@ void loop_step(struct work *w)
 	if (w->closing)
 		return;
 	committer_dispatch(w->committer);
+	requests_step(w);
 	loop_take_published(w);
 	check_health(w);
 	for (i = 0; i < w->n_stages; i++)
@@ -1047,6 +1008,7 @@ void loop_step(struct work *w)
 	}
 	for (i = 0; i < w->n_stages; i++)
 		seal_if_whole(&w->stage[i]);
+	requests_wait_for_work(w, has_room(w));
 	check_end(w);
 }
 
@@ -1056,11 +1018,12 @@ void loop_tick(struct work *w)
 
 	if (w->sent > 0)
 		contract_poll(w);
+	requests_tick(w);
 	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
 		w->last_look_ms = now;
 		/* While others may hold shards, theirs come free when they die. */
 		w->finishing = false;
-		look(w, is_idle(w));
+		loop_look(w, has_room(w));
 	}
 	loop_step(w);
 }

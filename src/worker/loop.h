@@ -9,7 +9,7 @@
 void loop_step(struct work *w);
 /* Takes the ends that the guardian has reported. */
 void loop_receive(struct work *w);
-/* Every 100 ms or so: drains, the progress line, other workers. */
+/* Every WORKER_TICK_MS: requests, drains, the progress line, other workers. */
 void loop_tick(struct work *w);
 /* Sends a claimed attempt, or its next batch, to the guardian. */
 enum status loop_send(struct attempt *a, struct error *e) MUST_USE;
@@ -18,6 +18,18 @@ void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e
 /* What an end means, and what is to be done about it. */
 void loop_judge(struct attempt *a);
 void loop_signal(struct work *w, int sig);
+/* Claims end; what runs may finish, until then if a deadline (boot ms, 0: the
+ * options' grace) is given. With less than a second left all are told to stop at
+ * once. While it drains, only an earlier deadline changes anything. */
+void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms);
+/* Reads the stages again, and takes the plans that nobody reads on; with `sweep`,
+ * buries dead workers first. One look at a time. */
+/* on_failed: stop. What runs may finish, nothing new begins. */
+void loop_stop_for_failures(struct stage *g);
+void loop_look(struct work *w, bool sweep);
+/* The stages as somebody else's commit left them, a moment ago: acted on where
+ * this worker waits for that. As many as the pipeline has. */
+void loop_hint(struct work *w, const struct ledger_stage *now);
 /* Counts and logs what the publisher has finished since. */
 void loop_take_published(struct work *w);
 /* Accepted output of dead workers, taken over at the start. */

@@ -41,7 +41,7 @@ void progress_start(struct work *w)
 	buf_printf(&b, "%s to do%s, %d slot%s, state %s%s", s->plan_complete ? "" : "+",
 	    s->plan_complete ? "" : " (still reading the list)", w->opt->slots,
 	    w->opt->slots == 1 ? "" : "s", state_dir(w->opt->state),
-	    done > 0 && w->opt->input.plan ? " (--fresh starts over)" : "");
+	    done > 0 && !w->opt->joins ? " (--fresh starts over)" : "");
 	if (!b.failed)
 		log_line(LOG_INFO, "%s", b.data);
 	buf_free(&b);

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "worker/loop.h"
+#include "worker/requests.h"
 
 enum { SEAL_PAGE = 512, SEAL_BUSY_MS = 5000 };
 
@@ -188,7 +189,14 @@ enum status seal_manifest_path(const struct state *state, const char *run, const
 static enum status exec_take_seal(struct ledger *l, struct op *op, struct error *e)
 {
 	struct sealing *s = (struct sealing *)op;
+	struct ledger_stage now;
+	enum status st = ledger_stage_get(l, s->g->id, &now, e);
 
+	/* The lease of whoever has sealed it ends with its worker. */
+	if (st == ST_OK && now.sealed)
+		st = error_set(e, ST_BUSY, "the stage is sealed");
+	if (st != ST_OK)
+		return st;
 	return ledger_lease_take(l, s->g->id, "seal", s->g->w->me.id, e);
 }
 
@@ -197,7 +205,9 @@ static enum status exec_seal(struct ledger *l, struct op *op, struct error *e)
 {
 	struct sealing *s = (struct sealing *)op;
 
-	return ledger_stage_seal(l, s->g->id, s->allowed, e);
+	enum status st = ledger_stage_seal(l, s->g->id, s->allowed, e);
+
+	return st == ST_OK ? event_put(l, s->g->w, "seal", s->g->spec->name, e) : st;
 }
 
 static void seal_end(struct sealing *s, enum status st, const struct error *e)
@@ -207,7 +217,9 @@ static void seal_end(struct sealing *s, enum status st, const struct error *e)
 	g->sealing = false;
 	if (st == ST_OK)
 		g->last.sealed = true;
-	else if (st != ST_BUSY && st != ST_FENCED)
+	else if (st == ST_BUSY || st == ST_FENCED)
+		g->seal_refused = true; /* until it has looked again */
+	else
 		loop_fatal(g->w, st, e);
 	free(s);
 	if (!g->w->closing)

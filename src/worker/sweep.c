@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -90,6 +91,32 @@ static bool is_expired(const struct ledger_worker *w, struct error *e)
 	return this_boot(w, e) && sys_boot_ns() / 1000000 > w->lease_until_boot_ms;
 }
 
+/* Its end and the line about it, at once. Somebody else may have been faster. */
+static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w,
+    const struct retry_policy *policy, struct remains *left, int64_t *lost, struct error *e)
+{
+	struct ledger_event ev = {.worker = w->id, .kind = "takeover"};
+	bool own = !ledger_in_group(l);
+	struct ledger_worker now;
+	enum status st = own ? ledger_begin(l, e) : ST_OK;
+
+	if (st != ST_OK)
+		return st;
+	st = ledger_worker_get(l, w->id, &now, e);
+	if (st == ST_OK && !now.gone) {
+		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, ran_ms, left, lost, e);
+		(void)snprintf(ev.text, sizeof(ev.text), "w%d (pid %d) is gone: %lld attempt%s "
+		    "lost", w->number, w->pid, (long long)*lost, *lost == 1 ? "" : "s");
+		if (st == ST_OK)
+			st = ledger_event_add(l, w->run, &ev, e);
+	}
+	if (own && st == ST_OK)
+		st = ledger_commit(l, e);
+	else if (own)
+		ledger_rollback(l);
+	return st;
+}
+
 static enum status bury(struct state *state, struct ledger *l, const struct ledger_worker *w,
     const struct retry_policy *policy, int64_t *lost, struct error *e)
 {
@@ -113,7 +140,7 @@ static enum status bury(struct state *state, struct ledger *l, const struct ledg
 			log_line(LOG_INFO, "ended %d processes that a worker left", ended);
 	}
 	if (st == ST_OK)
-		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, ran_ms, &left, lost, e);
+		st = end_in_ledger(l, w, policy, &left, lost, e);
 	slots_close(left.slots);
 	if (st == ST_OK) {
 		state_path(state, &path, "workers/%s", w->name);
@@ -162,14 +189,34 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 			continue;
 		(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
 		dead = !this_boot(w, &ignored) || state_lock_is_free(state, lock);
+		/* Within a group others would wait too: it is buried next time. */
 		if (!dead && is_expired(w, &ignored) && end_holder(state, w))
-			dead = lock_becomes_free(state, lock);
+			dead = !ledger_in_group(l) && lock_becomes_free(state, lock);
 		if (dead)
 			st = bury(state, l, w, policy, &its_lost, e);
 		*lost += its_lost;
 	}
 	free(list);
 	return st;
+}
+
+void sweep_end_blocker(struct state *state, struct ledger *l)
+{
+	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
+	struct error e;
+	int32_t pid = 0;
+	size_t n = 0;
+	size_t i;
+
+	if (list != NULL && ledger_lock_holder(l, &pid, &e) == ST_OK &&
+	    ledger_workers(l, 0, list, WORKERS_MAX, &n, &e) == ST_OK) {
+		for (i = 0; i < n; i++) {
+			if (pid != (int32_t)getpid() && list[i].pid == pid &&
+			    is_expired(&list[i], &e))
+				(void)end_holder(state, &list[i]);
+		}
+	}
+	free(list);
 }
 
 void sweep_name_workers(struct ledger *l, int64_t run, struct buf *out)

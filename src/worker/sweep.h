@@ -12,13 +12,19 @@
  * leftover children are ended, its shards become ready again. One whose
  * lease ran out while its lock is held is frozen: it is killed first (pid and
  * start time must agree) and then treated the same. *lost counts shards that
- * had been started. Workers that are alive are left alone. */
+ * had been started. Workers that are alive are left alone. Within a group of the
+ * ledger's it waits for nobody: a frozen one is killed now and buried by a later
+ * call. */
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
     const struct retry_policy *policy, int64_t *lost, struct error *e) MUST_USE;
 
 /* For a run whose lock is held: kills holders whose lease is over. True if one
  * was killed, so that the lock will be free in a moment. */
 bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct error *e);
+
+/* When the ledger is busy: a worker, of any run, that was frozen while it held the
+ * write lock is killed once its lease is over. */
+void sweep_end_blocker(struct state *state, struct ledger *l);
 
 /* "pid 123, 456": the workers of a run that are alive, for a message. */
 void sweep_name_workers(struct ledger *l, int64_t run, struct buf *out);

@@ -22,6 +22,10 @@ struct stage;
 struct pump;
 struct publisher;
 struct planner;
+struct requests;
+
+/* Each tick of the loop; half of what a stop file may take. */
+enum { WORKER_TICK_MS = 50 };
 
 struct worker_body {
 	struct state *state;
@@ -133,6 +137,7 @@ struct stage {
 	int64_t seen_below;       /* how far the plan was at the last step */
 	bool recovering;          /* accepted output is being looked for */
 	bool sealing;             /* under way */
+	bool seal_refused;        /* somebody else is at it, by the newest look */
 	bool success_seen;        /* some attempt of it was done, ever */
 };
 
@@ -151,6 +156,7 @@ struct work {
 	struct contract *contract;
 	struct resources resources;
 	bool special;             /* some stage needs more than a slot */
+	struct requests *requests;
 	FILE *joblog;
 
 	uv_loop_t loop;
@@ -180,6 +186,7 @@ struct work {
 	                           * finish, nothing new begins */
 	bool stop_now;            /* nobody may finish */
 	enum ebb_stop_reason stop_reason;
+	enum cause end_cause;     /* of what is ended by a stop */
 	bool kill_sent;
 	struct attempt_list suspects; /* ended by a signal that was not ours */
 	int64_t started_boot_ms;

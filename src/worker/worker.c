@@ -12,9 +12,8 @@
 #include "worker/contract.h"
 #include "worker/loop.h"
 #include "worker/procs.h"
+#include "worker/requests.h"
 #include "worker/sweep.h"
-
-enum { TICK_MS = 100 };
 
 void worker_result_free(struct worker_result *r)
 {
@@ -57,6 +56,25 @@ static void on_signal(uv_signal_t *h, int sig)
 	loop_signal(h->data, sig);
 }
 
+static enum status register_me(struct work *w, struct ledger *l, struct error *e)
+{
+	char text[160];
+	enum status st = ledger_begin(l, e);
+
+	if (st != ST_OK)
+		return st;
+	st = ledger_worker_add(l, &w->me, e);
+	(void)snprintf(text, sizeof(text), "pid %d, pool %s, %d slot%s, generation %d",
+	    w->me.pid, w->me.pool[0] == '\0' ? "local" : w->me.pool, w->me.slots,
+	    w->me.slots == 1 ? "" : "s", w->opt->run.generation);
+	if (st == ST_OK)
+		st = event_put(l, w, w->opt->joins ? "join" : "start", text, e);
+	if (st == ST_OK)
+		return ledger_commit(l, e);
+	ledger_rollback(l);
+	return st;
+}
+
 static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 {
 	struct ledger_worker *me = &w->me;
@@ -69,8 +87,17 @@ static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 	me->pid = (int32_t)getpid();
 	me->start_ticks = proc_stat_read(me->pid, &self) ? (uint64_t)self.start_boot_ns : 0;
 	me->lease_until_boot_ms = sys_boot_ns() / 1000000 + w->opt->lease_ms;
+	me->slots = w->opt->slots;
+	(void)snprintf(me->pool, sizeof(me->pool), "%s", w->opt->pool == NULL ? ""
+	    : w->opt->pool);
+	(void)snprintf(me->lifecycle, sizeof(me->lifecycle), "%s", w->opt->lifecycle == NULL ? ""
+	    : w->opt->lifecycle);
 	st = sys_boot_id(me->boot_id, e);
-	return st == ST_OK ? ledger_worker_add(l, me, e) : st;
+	if (st == ST_OK)
+		st = register_me(w, l, e);
+	if (st == ST_OK && w->opt->joins && w->opt->progress)
+		log_line(LOG_INFO, "%s: joined as w%d", w->opt->run.name, me->number);
+	return st;
 }
 
 static enum status open_store(struct work *w, struct error *e)
@@ -155,6 +182,8 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 	if (st == ST_OK)
 		st = add_me(w, l, e);
 	if (st == ST_OK)
+		st = requests_create(w, e);
+	if (st == ST_OK)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
 		    &w->pipeline->stage[0].retry, &lost, e);
 	if (st == ST_OK)
@@ -193,7 +222,7 @@ static void open_loop(struct work *w)
 		(void)uv_signal_start(&w->sig[i], on_signal, sigs[i]);
 	}
 	(void)uv_poll_start(&w->guardian_poll, UV_READABLE, on_guardian);
-	(void)uv_timer_start(&w->tick, on_tick, TICK_MS, TICK_MS);
+	(void)uv_timer_start(&w->tick, on_tick, WORKER_TICK_MS, WORKER_TICK_MS);
 }
 
 static void close_handle(uv_handle_t *h, void *arg)
@@ -213,7 +242,8 @@ static void close_loop(struct work *w)
 static enum status start_threads(struct work *w, struct ledger *l, struct error *e)
 {
 	struct committer_options co = {.ledger = l, .worker = w->me.id,
-	    .lease_ms = w->opt->lease_ms, .slots = w->body->slots, .wake = wake, .arg = w};
+	    .lease_ms = w->opt->lease_ms, .slots = w->body->slots, .wake = wake,
+	    .watch = requests_watch, .blocked = requests_blocked, .arg = w};
 	enum status st = committer_start(&co, &w->committer, e);
 
 	return st == ST_OK ? publisher_start(w, e) : st;
@@ -276,11 +306,38 @@ static int64_t ran_here(void *arg, int64_t row, int64_t epoch)
 	return at < 0 ? -1 : (sys_boot_ns() - at) / 1000000;
 }
 
+static const char *how_it_left(const struct worker_result *r)
+{
+	if (r->fatal != ST_OK)
+		return r->fatal_error.text;
+	if (r->sealed)
+		return "finished";
+	if (r->cancelled || r->superseded)
+		return r->cancelled ? "cancelled" : "started anew";
+	return r->drained ? "drained" : r->halted ? "halted" : "nothing left to do";
+}
+
+static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
+{
+	int64_t lost;
+	enum status st = ledger_begin(l, e);
+
+	if (st != ST_OK)
+		return st;
+	st = ledger_worker_end(l, w->me.id, w->end_cause, &w->pipeline->stage[0].retry,
+	    ran_here, w, &lost, e);
+	if (st == ST_OK)
+		st = event_put(l, w, "leave", how_it_left(w->result), e);
+	if (st == ST_OK)
+		return ledger_commit(l, e);
+	ledger_rollback(l);
+	return st;
+}
+
 static void finish_run(struct work *w, struct ledger *l)
 {
 	struct worker_result *r = w->result;
 	struct error e;
-	int64_t lost;
 	enum status st = last_look(w, l, &e);
 
 	stages_sum(w, &r->after);
@@ -293,8 +350,7 @@ static void finish_run(struct work *w, struct ledger *l)
 	if (st == ST_OK && care_private_files(w->opt->state, l, &w->opt->run, &e) != ST_OK)
 		log_line(LOG_WARN, "%s", e.text);
 	if (st == ST_OK)
-		st = ledger_worker_end(l, w->me.id, CAUSE_INTERRUPTED,
-		    &w->pipeline->stage[0].retry, ran_here, w, &lost, &e);
+		st = leave_run(w, l, &e);
 	if (st != ST_OK && r->fatal == ST_OK) {
 		r->fatal = st;
 		r->fatal_error = e;
@@ -317,6 +373,7 @@ static void release(struct work *w)
 	}
 	store_close(w->store);
 	contract_close(w);
+	requests_destroy(w->requests);
 	free(w->stage);
 }
 
@@ -341,6 +398,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 	w->body = body;
 	w->grace_ms = opt->grace_ms;
 	resources_find(&w->resources, opt->slots);
+	w->end_cause = CAUSE_INTERRUPTED;
 	w->result = result;
 	w->next_id = 1;
 	w->started_boot_ms = w->last_line_ms = w->last_look_ms = sys_boot_ns() / 1000000;

@@ -53,6 +53,11 @@ struct worker_options {
 	int64_t lease_ms;
 	int64_t grace_ms;                /* from the first INT or TERM to the end */
 	struct halt_rule halt;
+	const char *pool;                /* NULL: "local" */
+	const char *lifecycle;           /* "spot", "on-demand", or NULL: not known */
+	bool joins;                      /* a run that somebody else has begun */
+	const char *stop_file;           /* drains when it is there; NULL: "stop" in the
+	                                  * run's folder of the state */
 	const char *joblog;              /* path, or NULL */
 	bool show_stderr;                /* pass the tasks' stderr on */
 	bool progress;
@@ -86,6 +91,8 @@ struct worker_result {
 	bool interrupted;                /* by INT (else by TERM or HUP, if drained) */
 	bool drained;
 	bool halted;
+	bool cancelled;                  /* the run was, by somebody */
+	bool superseded;                 /* somebody began the run's next generation */
 	bool plan_failed;                /* plan_error says why */
 	struct error plan_error;
 	enum status fatal;               /* ledger or store gone, lease lost, ... */

@@ -15,7 +15,8 @@ import pytest
 import ebbtest
 from ebbcli import HELD, LOG, tree, wait_for_lines
 
-VERBS = ["map", "status", "shards", "logs", "retry", "gc", "doctor", "validate", "help"]
+VERBS = ["map", "run", "worker", "drain", "cancel", "validate", "status", "shards", "logs", "retry", "gc",
+         "doctor", "help"]
 CAUSES = {"done", "checkpointed", "interrupted", "lost", "failed", "timed-out", "out-of-memory",
           "infrastructure", "cancelled", "superseded"}
 STATES = {"ready", "leased", "accepted", "published", "failed", "set-aside"}
@@ -210,7 +211,7 @@ def test_status_json(used):
     assert (second["done"], second["failed"], second["sealed"]) == (1, 1, False)
     assert not first["running"] and first["generation"] == 1
     one = json.loads(used.ebb("status", "--json", "r2").out)["runs"]
-    assert one == [second]
+    assert one[0].pop("workers") == [] and one == [second]
 
 
 def test_status_while_it_runs(box):

@@ -131,6 +131,17 @@ static inline int64_t worker_make(struct ledger *l, const char *name, int64_t ru
 	return w.id;
 }
 
+/* A line of the run's history, of nobody in particular. */
+static inline enum status note_event(struct ledger *l, int64_t run, const char *kind,
+    const char *text, struct error *err)
+{
+	struct ledger_event ev = {0};
+
+	(void)snprintf(ev.kind, sizeof(ev.kind), "%s", kind);
+	memcpy(ev.text, text, strnlen(text, sizeof(ev.text) - 1));
+	return ledger_event_add(l, run, &ev, err);
+}
+
 /* Exactly n shards are claimed. */
 static inline void claim_n(struct ledger *l, int64_t stage, int64_t worker, size_t max, size_t n,
     struct ledger_shard *out)

@@ -1162,10 +1162,10 @@ static void events(void **state)
 
 	memset(longer, 'x', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
-	OK(ledger_event_add(f->l, f->run.id, "start", "one", &err));
-	OK(ledger_event_add(f->l, f->run.id, "drain", "two", &err));
-	OK(ledger_event_add(f->l, f->run.id + 1, "other", "run", &err));
-	OK(ledger_event_add(f->l, f->run.id, "seal", longer, &err));
+	OK(note_event(f->l, f->run.id, "start", "one", &err));
+	OK(note_event(f->l, f->run.id, "drain", "two", &err));
+	OK(note_event(f->l, f->run.id + 1, "other", "run", &err));
+	OK(note_event(f->l, f->run.id, "seal", longer, &err));
 	OK(ledger_events(f->l, f->run.id, 2, out, &n, &err));
 	assert_int_equal(n, 2);
 	assert_string_equal(out[0].kind, "drain");

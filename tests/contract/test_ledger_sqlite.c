@@ -385,7 +385,7 @@ static void hold_and_freeze(const struct fix *f, int ready)
 
 	if (ledger_open(f->path, &writing, &l, &err) != ST_OK ||
 	    ledger_begin(l, &err) != ST_OK ||
-	    ledger_event_add(l, 1, "frozen", "", &err) != ST_OK || write(ready, "x", 1) != 1)
+	    note_event(l, 1, "frozen", "", &err) != ST_OK || write(ready, "x", 1) != 1)
 		_exit(1);
 	(void)raise(SIGSTOP);
 }
@@ -404,7 +404,7 @@ static void frozen_holder(void **state)
 	make_ledger(f);
 	pid = child_of(f, hold_and_freeze);
 	OK(ledger_open(f->path, &writing, &l, &err));
-	IS(ST_BUSY, ledger_event_add(l, 1, "mine", "", &err));
+	IS(ST_BUSY, note_event(l, 1, "mine", "", &err));
 	(void)snprintf(word, sizeof(word), "pid %ld ", (long)pid);
 	assert_non_null(strstr(err.text, word));
 	OK(ledger_lock_holder(l, &holder, &err));
@@ -414,7 +414,7 @@ static void frozen_holder(void **state)
 	assert_int_equal(n, 0);
 	end_child(pid);
 	IS(ST_NOT_FOUND, ledger_lock_holder(l, &holder, &err));
-	OK(ledger_event_add(l, 1, "mine", "", &err));
+	OK(note_event(l, 1, "mine", "", &err));
 	OK(ledger_events(l, 1, 1, &ev, &n, &err));
 	assert_string_equal(ev.kind, "mine");
 	/* looking has not cost this process its own locks */
@@ -582,9 +582,9 @@ static void full_disk(void **state)
 	IS(ST_FULL, ledger_plan_items(l, run.stage, 0, &it, 1, 0, &bad, &err));
 	/* and in a group: all of it is lost, and everything in it says so */
 	OK(ledger_begin(l, &err));
-	OK(ledger_event_add(l, run.id, "x", "", &err));
+	OK(note_event(l, run.id, "x", "", &err));
 	IS(ST_FULL, ledger_plan_items(l, run.stage, 0, &it, 1, 0, &bad, &err));
-	IS(ST_FULL, ledger_event_add(l, run.id, "x", "", &err));
+	IS(ST_FULL, note_event(l, run.id, "x", "", &err));
 	IS(ST_FULL, ledger_commit(l, &err));
 	it = item_of("small");
 	OK(ledger_plan_items(l, run.stage, 0, &it, 1, 0, &bad, &err));

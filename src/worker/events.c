@@ -1,0 +1,60 @@
+/* A worker's lines in the history of its run. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "worker/requests.h"
+#include "worker/work.h"
+
+struct event_op {
+	struct op op;
+	struct work *w;
+	struct ledger_event ev;
+};
+
+static void fill_event(struct ledger_event *ev, const struct work *w, const char *kind,
+    const char *text)
+{
+	memset(ev, 0, sizeof(*ev));
+	ev->worker = w->me.id;
+	ev->boot_ms = sys_boot_ns() / 1000000;
+	memcpy(ev->kind, kind, strnlen(kind, sizeof(ev->kind) - 1));
+	memcpy(ev->text, text, strnlen(text, sizeof(ev->text) - 1));
+}
+
+enum status event_put(struct ledger *l, const struct work *w, const char *kind, const char *text,
+    struct error *e)
+{
+	struct ledger_event ev;
+
+	fill_event(&ev, w, kind, text);
+	return ledger_event_add(l, w->opt->run.id, &ev, e);
+}
+
+static enum status exec_event(struct ledger *l, struct op *op, struct error *e)
+{
+	struct event_op *o = (struct event_op *)op;
+
+	return ledger_event_add(l, o->w->opt->run.id, &o->ev, e);
+}
+
+static void done_event(struct op *op)
+{
+	/* Whatever keeps it from being written shows in the committer's health. */
+	free(op);
+}
+
+void event_note(struct work *w, const char *kind, const char *text)
+{
+	struct event_op *o = mem_zero(sizeof(*o));
+
+	if (o == NULL)
+		return;
+	o->op.exec = exec_event;
+	o->op.done = done_event;
+	o->w = w;
+	fill_event(&o->ev, w, kind, text);
+	committer_submit(w->committer, &o->op);
+}

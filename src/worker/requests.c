@@ -1,0 +1,230 @@
+#include "worker/requests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "worker/loop.h"
+#include "worker/sweep.h"
+
+enum { CANCEL_GRACE_MS = 5000 }; /* from TERM to KILL */
+
+/* What the ledger says, as read by the committer's thread. */
+struct news {
+	int64_t drain_boot_ms;
+	int64_t drain_deadline_boot_ms;
+	char drain_reason[64];
+	enum run_state state;
+	int generation;      /* the run's newest; 0: nothing was read yet */
+	bool stages;         /* that the stages were read too */
+};
+
+struct requests {
+	struct work *w;
+	pthread_mutex_t lock;
+	struct news news;            /* under the lock, */
+	struct ledger_stage *stage;  /* as these, one for each of the pipeline's */
+	bool fresh;                  /* not yet seen by the loop */
+	_Atomic bool waiting;        /* the loop could do more if there were more */
+	/* The loop's own: */
+	struct ledger_stage *seen;
+	int64_t deadline_boot_ms;    /* that it drains by; 0: none */
+	bool drain_seen;
+	bool stop_file_seen;
+	char *stop_file;
+};
+
+static enum status default_stop_file(struct requests *r, struct error *e)
+{
+	const struct worker_options *opt = r->w->opt;
+	struct buf path = {0};
+	enum status st;
+
+	if (opt->stop_file != NULL)
+		buf_str(&path, opt->stop_file);
+	else
+		state_path(opt->state, &path, "runs/%s/stop", opt->run.name);
+	st = buf_check(&path, e);
+	r->stop_file = path.data;
+	return st;
+}
+
+enum status requests_create(struct work *w, struct error *e)
+{
+	struct requests *r = mem_zero(sizeof(*r));
+
+	w->requests = r;
+	if (r == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	r->w = w;
+	(void)pthread_mutex_init(&r->lock, NULL);
+	r->stage = mem_zero(w->n_stages * sizeof(*r->stage));
+	r->seen = mem_zero(w->n_stages * sizeof(*r->seen));
+	if (r->stage == NULL || r->seen == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	return default_stop_file(r, e);
+}
+
+void requests_destroy(struct requests *r)
+{
+	if (r == NULL)
+		return;
+	(void)pthread_mutex_destroy(&r->lock);
+	free(r->stage);
+	free(r->seen);
+	free(r->stop_file);
+	free(r);
+}
+
+/* ---- on the committer's thread ---- */
+
+static enum status read_news(struct requests *r, struct ledger *l, struct news *n,
+    struct ledger_stage *stage, struct error *e)
+{
+	const struct worker_options *opt = r->w->opt;
+	struct ledger_run run;
+	struct ledger_worker me;
+	size_t got = 0;
+	enum status st = ledger_worker_get(l, r->w->me.id, &me, e);
+
+	memset(n, 0, sizeof(*n));
+	if (st == ST_OK)
+		st = ledger_run_by_key(l, opt->run.key, &run, e);
+	if (st != ST_OK)
+		return st;
+	n->state = run.state;
+	n->generation = run.generation;
+	ledger_run_free(&run);
+	n->drain_boot_ms = me.drain_boot_ms;
+	n->drain_deadline_boot_ms = me.drain_deadline_boot_ms;
+	memcpy(n->drain_reason, me.drain_reason, sizeof(n->drain_reason));
+	if (!atomic_load(&r->waiting))
+		return ST_OK;
+	st = ledger_run_stages(l, opt->run.id, opt->run.generation, stage, r->w->n_stages, &got, e);
+	n->stages = st == ST_OK && got == r->w->n_stages;
+	return st;
+}
+
+void requests_watch(struct ledger *l, void *work)
+{
+	struct work *w = work;
+	struct requests *r = w->requests;
+	struct ledger_stage *stage = mem_zero(w->n_stages * sizeof(*stage));
+	struct error e;
+	struct news n;
+
+	if (stage != NULL && read_news(r, l, &n, stage, &e) == ST_OK) {
+		(void)pthread_mutex_lock(&r->lock);
+		if (n.stages)
+			memcpy(r->stage, stage, w->n_stages * sizeof(*stage));
+		else
+			n.stages = r->fresh && r->news.stages;
+		r->fresh = true;
+		r->news = n;
+		(void)pthread_mutex_unlock(&r->lock);
+		(void)uv_async_send(&w->wake);
+	}
+	free(stage);
+}
+
+void requests_blocked(struct ledger *l, void *work)
+{
+	const struct work *w = work;
+
+	sweep_end_blocker(w->opt->state, l);
+}
+
+/* ---- on the loop's thread ---- */
+
+static void obey_drain(struct requests *r, const struct news *n)
+{
+	struct work *w = r->w;
+	bool newer = n->drain_deadline_boot_ms != 0 && (r->deadline_boot_ms == 0 ||
+	    n->drain_deadline_boot_ms < r->deadline_boot_ms);
+	char why[128];
+
+	if (n->drain_boot_ms == 0 || (r->drain_seen && !newer))
+		return;
+	(void)snprintf(why, sizeof(why), "asked to%s%s", n->drain_reason[0] == '\0' ? "" : ": ",
+	    n->drain_reason);
+	r->drain_seen = true;
+	if (newer)
+		r->deadline_boot_ms = n->drain_deadline_boot_ms;
+	loop_drain(w, why, newer ? n->drain_deadline_boot_ms : 0);
+}
+
+static void end_attempts(struct work *w, enum cause cause)
+{
+	w->end_cause = cause;
+	w->stop_now = true;
+	w->grace_ms = CANCEL_GRACE_MS;
+	w->stop_boot_ms = sys_boot_ns() / 1000000;
+	w->stop_reason = EBB_STOP_CANCEL;
+	w->result->drained = false;
+}
+
+static void obey_cancel(struct work *w)
+{
+	if (w->result->cancelled)
+		return;
+	w->result->cancelled = true;
+	log_line(LOG_INFO, "%s: cancelled", w->opt->run.name);
+	loop_drain(w, "cancelled", 0);
+	end_attempts(w, CAUSE_CANCELLED);
+}
+
+/* Whoever began the new generation has made all of this one's leases void. */
+static void obey_renewal(struct work *w, int generation)
+{
+	if (w->result->superseded)
+		return;
+	w->result->superseded = true;
+	log_line(LOG_INFO, "%s: it was started anew (generation %d)", w->opt->run.name, generation);
+	loop_drain(w, "started anew", 0);
+	end_attempts(w, CAUSE_SUPERSEDED);
+}
+
+void requests_step(struct work *w)
+{
+	struct requests *r = w->requests;
+	struct news n;
+	bool fresh;
+
+	(void)pthread_mutex_lock(&r->lock);
+	fresh = r->fresh;
+	n = r->news;
+	if (fresh && n.stages)
+		memcpy(r->seen, r->stage, w->n_stages * sizeof(*r->seen));
+	r->fresh = false;
+	(void)pthread_mutex_unlock(&r->lock);
+	if (!fresh)
+		return;
+	obey_drain(r, &n);
+	if (n.generation > w->opt->run.generation)
+		obey_renewal(w, n.generation);
+	else if (n.state == RUN_CANCELLED)
+		obey_cancel(w);
+	if (n.stages)
+		loop_hint(w, r->seen);
+}
+
+void requests_tick(struct work *w)
+{
+	struct requests *r = w->requests;
+	char why[200];
+
+	if (r->stop_file_seen || access(r->stop_file, F_OK) == -1)
+		return;
+	r->stop_file_seen = true;
+	(void)snprintf(why, sizeof(why), "the stop file %.150s is there", r->stop_file);
+	log_line(LOG_INFO, "%s: %s; it works on once that is removed", w->opt->run.name, why);
+	loop_drain(w, why, 0);
+}
+
+void requests_wait_for_work(struct work *w, bool waiting)
+{
+	atomic_store(&w->requests->waiting, waiting);
+}
