@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
-enum { CHUNK = 256 << 10 };
+enum { TREE_CHUNK = 256 << 10 };
 
 struct copier {
 	char *chunk;
@@ -23,7 +23,7 @@ struct copier {
 
 enum status copy_bytes(const char *from, int64_t size, int to_fd, const char *to, struct error *e)
 {
-	char *chunk = sys_alloc(CHUNK);
+	char *chunk = sys_alloc(TREE_CHUNK);
 	int fd = chunk == NULL ? -1 : sys_open(from, O_RDONLY | O_NOFOLLOW, 0);
 	enum status st = ST_OK;
 
@@ -34,7 +34,7 @@ enum status copy_bytes(const char *from, int64_t size, int to_fd, const char *to
 		return st;
 	}
 	while (st == ST_OK && size > 0) {
-		ssize_t n = sys_read(fd, chunk, size < CHUNK ? (size_t)size : CHUNK);
+		ssize_t n = sys_read(fd, chunk, size < TREE_CHUNK ? (size_t)size : TREE_CHUNK);
 
 		if (n == -1)
 			st = error_os(e, errno, "cannot read %s", from);
@@ -66,7 +66,7 @@ static enum status copy_file(struct copier *c, const char *from, const char *to,
 		(void)sys_close(in);
 		return st;
 	}
-	while (st == ST_OK && (n = sys_read(in, c->chunk, CHUNK)) > 0) {
+	while (st == ST_OK && (n = sys_read(in, c->chunk, TREE_CHUNK)) > 0) {
 		st = file_write_all(out, c->chunk, (size_t)n, to, e);
 		c->bytes += n;
 	}
@@ -146,7 +146,7 @@ static enum status copy_entries(struct copier *c, const char *from, const char *
 
 enum status copy_tree(const char *from, const char *to, int64_t *bytes, struct error *e)
 {
-	struct copier c = {.chunk = sys_alloc(CHUNK), .durable = true};
+	struct copier c = {.chunk = sys_alloc(TREE_CHUNK), .durable = true};
 	enum status st;
 
 	*bytes = 0;
@@ -163,7 +163,7 @@ enum status copy_tree(const char *from, const char *to, int64_t *bytes, struct e
 
 enum status copy_tree_into(const char *from, const char *to, struct error *e)
 {
-	struct copier c = {.chunk = sys_alloc(CHUNK)};
+	struct copier c = {.chunk = sys_alloc(TREE_CHUNK)};
 	enum status st;
 
 	if (c.chunk == NULL)

@@ -35,6 +35,8 @@ static const struct option drain_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
+#undef AT
+
 /* "w2" is one worker of each run. */
 static enum status must_be_one(struct common_view *view, const char *who, struct error *e)
 {

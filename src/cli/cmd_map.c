@@ -111,6 +111,8 @@ static const struct option map_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
+#undef AT
+
 static const struct option_hint map_hints[] = {
 	{"-n -N -L -l -m -X --max-args --max-replace-args --max-lines --xargs",
 	    "each command gets one item; for two at a time: paste - - <list | ebb map "

@@ -64,6 +64,8 @@ static const struct option run_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
+#undef AT
+
 /* What the format knows and this ebb does not do. */
 static void check_built(const struct pipeline_file *f, struct pipeline_problems *errors)
 {
@@ -79,7 +81,7 @@ static void check_built(const struct pipeline_file *f, struct pipeline_problems 
 }
 
 /* All that is wrong with the file, in one go. */
-static int say_problems(const char *path, const struct pipeline_problems *p)
+static int run_problems(const char *path, const struct pipeline_problems *p)
 {
 	size_t i;
 
@@ -153,11 +155,11 @@ static int run_main(int argc, char **argv)
 	d.show_stderr = !v.no_stderr;
 	d.quiet = v.quiet;
 	if (st == ST_OK && pre.errors.n > 0)
-		code = say_problems(words[0], &pre.errors);
+		code = run_problems(words[0], &pre.errors);
 	else if (st == ST_OK)
 		code = drive_run(&d);
 	else if (file.problems.n > 0)
-		code = say_problems(words[0], &file.problems);
+		code = run_problems(words[0], &file.problems);
 	else
 		code = common_fail(st, &e);
 	precheck_free(&pre);

@@ -58,6 +58,8 @@ static const struct option worker_options_table[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
+#undef AT
+
 /* What was said, in words that hold in another folder too. */
 struct joining {
 	struct buf state;

@@ -30,7 +30,7 @@ enum status checkpoint_is_of(struct sqlite_ledger *l, int64_t row, int64_t epoch
 	return st;
 }
 
-static enum status put(struct sqlite_ledger *l, int64_t row, const struct ledger_checkpoint *c,
+static enum status checkpoint_put(struct sqlite_ledger *l, int64_t row, const struct ledger_checkpoint *c,
     struct error *e)
 {
 	struct buf json = {0};
@@ -66,7 +66,7 @@ enum status sqlite_checkpoint(struct ledger *base, int64_t row, const struct led
 	if (st == ST_OK)
 		st = row_step(l, &r, &ev, NULL, &taken, e);
 	if (st == ST_OK && taken)
-		st = put(l, row, c, e);
+		st = checkpoint_put(l, row, c, e);
 	return op_end(l, st, e);
 }
 

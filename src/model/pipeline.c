@@ -97,6 +97,9 @@ static const struct member members[] = {
 	{"version", MEMBER_TEXT, AT(version), 0, 0},
 };
 
+#undef AT
+#undef AT_RETRY
+
 enum { MEMBERS = sizeof(members) / sizeof(members[0]) };
 
 static json_t *bytes_json(const char *text)

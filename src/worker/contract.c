@@ -132,7 +132,7 @@ void contract_poll(struct work *w)
 
 /* ---- drain ---- */
 
-static void tell(struct work *w, struct attempt *a, const struct contract_stop *stop,
+static void tell_attempt(struct work *w, struct attempt *a, const struct contract_stop *stop,
     enum ebb_stop_plan plan)
 {
 	const struct spec *s = a->g->spec;
@@ -182,7 +182,7 @@ void contract_drain(struct work *w, const struct contract_stop *stop)
 		if (plan == EBB_PLAN_FINISH && stop->now)
 			plan = EBB_PLAN_CHECKPOINT;
 		if (plan != a->plan || (batch_is_on(a) && plan != EBB_PLAN_FINISH))
-			tell(w, a, stop, plan);
+			tell_attempt(w, a, stop, plan);
 	}
 }
 

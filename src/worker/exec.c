@@ -166,7 +166,7 @@ static void exec_drain(struct exec_run *x)
 		(void)kill(-x->child, SIGCONT); /* should it be stopped */
 }
 
-static void take_signal(struct exec_run *x, int sig)
+static void exec_take_signal(struct exec_run *x, int sig)
 {
 	switch (sig) {
 	case SIGCHLD:
@@ -201,7 +201,7 @@ static void take_signals(struct exec_run *x)
 	struct signalfd_siginfo si;
 
 	while (sys_read(x->sigfd, &si, sizeof(si)) == (ssize_t)sizeof(si))
-		take_signal(x, (int)si.ssi_signo);
+		exec_take_signal(x, (int)si.ssi_signo);
 }
 
 /* Faults of our own are not put off. A signal that is ignored from before would

@@ -11,7 +11,7 @@
 
 enum { OUTPUTS_PAGE = 256 };
 
-struct page {
+struct left_page {
 	struct ledger_left names[OUTPUTS_PAGE];
 	size_t n;
 	struct ledger_left after; /* .final NULL: from the first one */
@@ -26,7 +26,7 @@ void outputs_path(const struct state *state, const char *name, struct buf *out)
 		buf_printf(out, "%s/../%s", state_dir(state), name);
 }
 
-static void page_free(struct page *p)
+static void page_free(struct left_page *p)
 {
 	while (p->n > 0)
 		free(p->names[--p->n].final);
@@ -35,7 +35,7 @@ static void page_free(struct page *p)
 }
 
 /* The names after those of this page; n is 0 after the last. */
-static enum status page_next(struct page *p, struct ledger *l, int64_t run, struct error *e)
+static enum status page_next(struct left_page *p, struct ledger *l, int64_t run, struct error *e)
 {
 	if (p->n > 0) {
 		free(p->after.final);
@@ -50,7 +50,7 @@ static enum status page_next(struct page *p, struct ledger *l, int64_t run, stru
 enum status outputs_count_left(struct ledger *l, int64_t run, struct buf *first, int64_t *n,
     struct error *e)
 {
-	struct page p = {.n = 0};
+	struct left_page p = {.n = 0};
 	enum status st;
 
 	*n = 0;
@@ -66,7 +66,7 @@ enum status outputs_count_left(struct ledger *l, int64_t run, struct buf *first,
 
 /* ---- what is left over ---- */
 
-static enum status remove_file(const char *path, struct error *e)
+static enum status remove_left_file(const char *path, struct error *e)
 {
 	struct buf dir = {0};
 	enum status st = ST_OK;
@@ -104,7 +104,7 @@ static enum status remove_one(struct removal *r, const struct ledger_left *left,
 	*fate = st == ST_EXISTS ? OUTPUTS_CHANGED : st == ST_NOT_FOUND ? OUTPUTS_GONE
 	    : OUTPUTS_REMOVED;
 	if (st == ST_OK && !r->dry_run)
-		st = remove_file(path.data, e);
+		st = remove_left_file(path.data, e);
 	if (st == ST_EXISTS || st == ST_NOT_FOUND)
 		st = ST_OK;
 	if (st == ST_OK && *fate != OUTPUTS_CHANGED && !r->dry_run)
@@ -118,7 +118,7 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
     struct error *e)
 {
 	struct removal r = {.state = state, .ledger = l, .run = run, .dry_run = dry_run};
-	struct page p = {.n = 0};
+	struct left_page p = {.n = 0};
 	enum outputs_fate fate;
 	size_t i;
 	enum status st = store_open("file:", state_dir(state), &r.store, e);
@@ -140,7 +140,7 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
 /* ---- of removed runs ---- */
 
 /* In one group: a run that plans such a name meanwhile keeps it. */
-static enum status forget_page(const struct state *state, struct ledger *l, const struct page *p,
+static enum status forget_page(const struct state *state, struct ledger *l, const struct left_page *p,
     bool dry_run, int64_t *n, struct error *e)
 {
 	struct buf path = {0};
@@ -171,7 +171,7 @@ static enum status forget_page(const struct state *state, struct ledger *l, cons
 enum status outputs_forget_gone(const struct state *state, struct ledger *l, bool dry_run,
     int64_t *n, struct error *e)
 {
-	struct page p = {.n = 0};
+	struct left_page p = {.n = 0};
 	enum status st;
 
 	*n = 0;

@@ -18,9 +18,9 @@ bool present_on_stdin(const struct spec *s)
 	return s->shard == SPEC_BYTES || s->input == SPEC_STDIN;
 }
 
-/* Calls add for each input of a shard: once, but for groups and for everything. */
+/* Calls each for each input of a shard: once, but for groups and for everything. */
 static enum status each_input(const struct attempt *a,
-    enum status (*add)(void *arg, const char *text, struct error *e), void *arg,
+    enum status (*each)(void *arg, const char *text, struct error *e), void *arg,
     struct error *e)
 {
 	const char *p = a->shard.item;
@@ -32,14 +32,14 @@ static enum status each_input(const struct attempt *a,
 
 	if (a->g->spec->shard != SPEC_ALL) {
 		for (; st == ST_OK && p <= end; p += strlen(p) + 1)
-			st = add(arg, p, e);
+			st = each(arg, p, e);
 		return st;
 	}
 	st = input_open(a->g, &in, e);
 	while (st == ST_OK && !last) {
 		st = input_next(in, &text, &last, e);
 		if (st == ST_OK && !last)
-			st = add(arg, text.data, e);
+			st = each(arg, text.data, e);
 	}
 	input_close(in);
 	buf_free(&text);

@@ -112,7 +112,7 @@ static enum status open_store(struct work *w, struct error *e)
 	return st;
 }
 
-static enum status read_stages(struct work *w, struct ledger *l, struct ledger_stage *list,
+static enum status list_stages(struct work *w, struct ledger *l, struct ledger_stage *list,
     struct error *e)
 {
 	size_t n;
@@ -129,7 +129,7 @@ static enum status open_stages(struct work *w, struct ledger *l, struct error *e
 {
 	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
 	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : read_stages(w, l, list, e);
+	    : list_stages(w, l, list, e);
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < w->n_stages; i++) {
@@ -154,7 +154,7 @@ static enum status first_look(struct work *w, struct ledger *l, struct error *e)
 {
 	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
 	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : read_stages(w, l, list, e);
+	    : list_stages(w, l, list, e);
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < w->n_stages; i++) {
@@ -288,7 +288,7 @@ static enum status last_look(struct work *w, struct ledger *l, struct error *e)
 {
 	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
 	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : read_stages(w, l, list, e);
+	    : list_stages(w, l, list, e);
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < w->n_stages; i++)
