@@ -205,7 +205,7 @@ def test_status_json(used):
     assert (second["done"], second["failed"], second["sealed"]) == (1, 1, False)
     assert not first["running"] and first["generation"] == 1
     one = json.loads(used.ebb("status", "--json", "r2").out)["runs"]
-    assert one == [second]
+    assert one[0].pop("workers") == [] and one == [second]
 
 
 def test_status_while_it_runs(box):
