@@ -15,7 +15,8 @@ import pytest
 import ebbtest
 from ebbcli import HELD, LOG, tree, wait_for_lines
 
-VERBS = ["map", "run", "worker", "drain", "cancel", "status", "shards", "logs", "retry", "gc", "doctor", "help"]
+VERBS = ["map", "run", "worker", "drain", "cancel", "status", "shards", "logs", "retry", "gc",
+         "doctor", "help"]
 CAUSES = {"done", "checkpointed", "interrupted", "lost", "failed", "timed-out", "out-of-memory",
           "infrastructure", "cancelled", "superseded"}
 STATES = {"ready", "leased", "accepted", "published", "failed", "set-aside"}
