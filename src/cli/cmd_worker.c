@@ -54,8 +54,8 @@ static const struct option worker_options_table[] = {
 	{0, "no-stderr", OPTION_FLAG, JOIN_AT(no_stderr), NULL,
 	    "keep the commands' stderr in the logs only (ebb logs shows it)"},
 	{'q', "quiet", OPTION_FLAG, JOIN_AT(quiet), NULL, "say nothing when all goes well"},
-	{0, "log", OPTION_CHOICE, JOIN_AT(log), "FORM", "text (default) or json: ebb's own lines on stderr",
-	    .choices = "text|json"},
+	{0, "log", OPTION_CHOICE, JOIN_AT(log), "FORM",
+	    "text (default) or json: ebb's own lines on stderr", .choices = "text|json"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
