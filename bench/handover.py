@@ -34,8 +34,8 @@ class Pair:
     def __init__(self, bench, folder):
         self.bench, self.folder, self.log = bench, folder, folder / "log"
         (folder / "hand.yaml").write_text(PIPELINE)
-        self.first = bench.start("run", [bench.ebb, "run", "-j1", "--state", "S", "-q", "hand.yaml"],
-                                 folder)
+        self.first = bench.start("run", [bench.ebb, "run", "-j1", "--state", "S", "-q",
+                                         "hand.yaml"], folder)
         self.others = []
         wait_for(self.first, "the shard runs", lambda: last_start(self.log, 0))
 

@@ -20,17 +20,17 @@ struct drain_values {
 	int64_t deadline_ms;
 };
 
-#define AT(field) offsetof(struct drain_values, field)
+#define DRAIN_AT(field) offsetof(struct drain_values, field)
 
 static const struct option drain_options[] = {
-	{0, "all", OPTION_FLAG, AT(all), NULL, "all workers"},
-	{0, "run", OPTION_TEXT, AT(run), "NAME", "only those of this run"},
-	{0, "deadline", OPTION_DURATION, AT(deadline_ms), "TIME",
+	{0, "all", OPTION_FLAG, DRAIN_AT(all), NULL, "all workers"},
+	{0, "run", OPTION_TEXT, DRAIN_AT(run), "NAME", "only those of this run"},
+	{0, "deadline", OPTION_DURATION, DRAIN_AT(deadline_ms), "TIME",
 	    "by when they are to be gone (default: their --grace); 0: hand everything back now",
 	    .min = 0, .max = 86400000},
-	{0, "reason", OPTION_TEXT, AT(reason), "TEXT", "for the run's history"},
-	{0, "wait", OPTION_FLAG, AT(wait), NULL, "return when they have left"},
-	{0, "state", OPTION_TEXT, AT(state), "DIR",
+	{0, "reason", OPTION_TEXT, DRAIN_AT(reason), "TEXT", "for the run's history"},
+	{0, "wait", OPTION_FLAG, DRAIN_AT(wait), NULL, "return when they have left"},
+	{0, "state", OPTION_TEXT, DRAIN_AT(state), "DIR",
 	    "the state folder (default $EBB_STATE, else .ebb)"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
@@ -91,8 +91,8 @@ static enum status wait_until_left(struct common_view *view, int64_t run, struct
 	return st;
 }
 
-static enum status ask(struct common_view *view, const struct drain_values *v, const char *who,
-    struct error *e)
+static enum status ask_to_drain(struct common_view *view, const struct drain_values *v,
+    const char *who, struct error *e)
 {
 	const struct ledger_drain d = {
 		.who = who, .reason = v->reason,
@@ -133,7 +133,7 @@ static int drain_main(int argc, char **argv)
 		st = common_view_open(v.state, v.run, true, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	st = ask(&view, &v, words[0], &e);
+	st = ask_to_drain(&view, &v, words[0], &e);
 	common_view_close(&view);
 	return st == ST_OK ? EXIT_DONE : common_fail(st, &e);
 }

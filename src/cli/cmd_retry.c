@@ -28,6 +28,7 @@ static int retry_main(int argc, char **argv)
 {
 	struct retry_values v = {0};
 	struct common_view view;
+	struct buf state = {0};
 	struct pipeline pipeline = {0};
 	struct drive d = {.if_running = "fail", .lease_ms = 30000, .grace_ms = 30000,
 	    .state_max_bytes = (int64_t)10 << 30, .show_stderr = true};
@@ -39,9 +40,13 @@ static int retry_main(int argc, char **argv)
 
 	if (!common_parse(&verb_retry, argc, argv, &v, words, &code))
 		return code;
-	st = common_view_open(v.state, words[0], false, &view, &e);
-	if (st != ST_OK)
+	st = common_absolute(common_state_dir(v.state), &state, &e);
+	if (st == ST_OK)
+		st = common_view_open(state.data, words[0], false, &view, &e);
+	if (st != ST_OK) {
+		buf_free(&state);
 		return common_fail(st, &e);
+	}
 	failed = ledger_stage_failed(&view.stage);
 	st = pipeline_decode(view.run.spec, &pipeline, &e);
 	if (st == ST_OK)
@@ -51,9 +56,11 @@ static int retry_main(int argc, char **argv)
 	else if (st == ST_OK && !view.stage.plan_complete)
 		st = error_set(&e, ST_CONFIG, "the list of %s was not read to its end; start the "
 		    "same line again, which retries what failed", view.run.name);
+	if (st == ST_OK)
+		st = common_enter_run(view.state, &view.run, &e);
 	common_view_close(&view);
 	if (st == ST_OK && failed > 0) {
-		d.state = v.state;
+		d.state = state.data;
 		d.pipeline = &pipeline;
 		d.slots = v.jobs > 0 ? (int)v.jobs : cpus_available();
 		d.quiet = v.quiet;
@@ -62,6 +69,7 @@ static int retry_main(int argc, char **argv)
 		code = st == ST_OK ? EXIT_DONE : common_fail(st, &e);
 	}
 	pipeline_free(&pipeline);
+	buf_free(&state);
 	return code;
 }
 
@@ -70,7 +78,7 @@ const struct verb verb_retry = {
 	.max_words = 1,
 	.usage = "ebb retry [options] [RUN]",
 	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
-	.text = "Without RUN, the newest. To be started in the folder that the run was started in.\n"
+	.text = "Without RUN, the newest. It works in the folder that the run was started in.\n"
 	    "\nexamples:\n  ebb retry r7\n",
 	.options = retry_options,
 	.run = retry_main,

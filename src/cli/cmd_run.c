@@ -98,6 +98,20 @@ static int run_problems(const char *path, const struct pipeline_problems *p)
 	return EXIT_BAD_USAGE;
 }
 
+static void fill_run_drive(const struct run_values *v, struct drive *d)
+{
+	d->input.plan = true;
+	d->if_running = v->if_running;
+	d->fresh = v->fresh;
+	d->skip_done = !v->fresh;
+	d->lease_ms = v->lease_ms;
+	d->state_max_bytes = v->state_max;
+	d->pool = v->pool;
+	d->lifecycle = v->lifecycle;
+	d->show_stderr = !v->no_stderr;
+	d->quiet = v->quiet;
+}
+
 static int run_main(int argc, char **argv)
 {
 	struct run_values v = {.if_running = "fail", .grace_ms = -1, .lease_ms = 30000,
@@ -140,20 +154,11 @@ static int run_main(int argc, char **argv)
 		st = cpus_parse_jobs(v.jobs, &d.slots, &e);
 	if (st == ST_OK)
 		st = common_grace(v.grace_ms, &d.grace_ms, &e);
+	fill_run_drive(&v, &d);
 	d.state = state.data;
 	d.pipeline = &file.pipeline;
-	d.input.plan = true;
-	d.if_running = v.if_running;
-	d.fresh = v.fresh;
-	d.skip_done = !v.fresh;
-	d.lease_ms = v.lease_ms;
-	d.state_max_bytes = v.state_max;
 	d.joblog = joblog.data;
-	d.pool = v.pool;
-	d.lifecycle = v.lifecycle;
 	d.stop_file = stop_file.data;
-	d.show_stderr = !v.no_stderr;
-	d.quiet = v.quiet;
 	if (st == ST_OK && pre.errors.n > 0)
 		code = run_problems(words[0], &pre.errors);
 	else if (st == ST_OK)

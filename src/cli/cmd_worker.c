@@ -27,34 +27,35 @@ struct join_values {
 	int64_t lease_ms;
 };
 
-#define AT(field) offsetof(struct join_values, field)
+#define JOIN_AT(field) offsetof(struct join_values, field)
 
 static const struct option worker_options_table[] = {
-	{0, "run", OPTION_TEXT, AT(run), "NAME", "r7, or the name of a pipeline: its newest run"},
-	{'j', "jobs", OPTION_TEXT, AT(jobs), "N",
+	{0, "run", OPTION_TEXT, JOIN_AT(run), "NAME", "r7, or the name of a pipeline: its newest run"},
+	{'j', "jobs", OPTION_TEXT, JOIN_AT(jobs), "N",
 	    "commands at once: 8, 50%, auto (default: CPU affinity and cgroup quota)"},
-	{0, "pool", OPTION_TEXT, AT(pool), "NAME", "what this worker counts among (default local)"},
-	{0, "lifecycle", OPTION_CHOICE, AT(lifecycle), "KIND",
+	{0, "pool", OPTION_TEXT, JOIN_AT(pool), "NAME", "what this worker counts among (default local)"},
+	{0, "lifecycle", OPTION_CHOICE, JOIN_AT(lifecycle), "KIND",
 	    "whether its machine may be taken away: spot, on-demand",
 	    .choices = "spot|on-demand"},
-	{0, "wait", OPTION_DURATION, AT(wait_ms), "TIME",
+	{0, "wait", OPTION_DURATION, JOIN_AT(wait_ms), "TIME",
 	    "wait so long for the run to be started", .min = 0, .max = 86400000},
-	{0, "state", OPTION_TEXT, AT(state), "DIR",
+	{0, "state", OPTION_TEXT, JOIN_AT(state), "DIR",
 	    "the state folder (default $EBB_STATE, else .ebb)"},
-	{0, "stop-file", OPTION_TEXT, AT(stop_file), "PATH",
+	{0, "stop-file", OPTION_TEXT, JOIN_AT(stop_file), "PATH",
 	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"},
-	{0, "grace", OPTION_DURATION, AT(grace_ms), "TIME",
+	{0, "grace", OPTION_DURATION, JOIN_AT(grace_ms), "TIME",
 	    "after INT or TERM, running commands may go on so long ($EBB_GRACE, else 30s)",
 	    .min = 0, .max = 86400000},
-	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME",
+	{0, "lease", OPTION_DURATION, JOIN_AT(lease_ms), "TIME",
 	    "a worker silent for so long has lost its shards (default 30s)",
 	    .min = 200, .max = 86400000},
-	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
-	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
+	{0, "joblog", OPTION_TEXT, JOIN_AT(joblog), "FILE",
+	    "a line for each attempt, as GNU parallel's"},
+	{0, "no-stderr", OPTION_FLAG, JOIN_AT(no_stderr), NULL,
 	    "keep the commands' stderr in the logs only (ebb logs shows it)"},
-	{'q', "quiet", OPTION_FLAG, AT(quiet), NULL, "say nothing when all goes well"},
-	{0, "log", OPTION_CHOICE, AT(log), "FORM", "text (default) or json: ebb's own lines on stderr",
-	    .choices = "text|json"},
+	{'q', "quiet", OPTION_FLAG, JOIN_AT(quiet), NULL, "say nothing when all goes well"},
+	{0, "log", OPTION_CHOICE, JOIN_AT(log), "FORM",
+	    "text (default) or json: ebb's own lines on stderr", .choices = "text|json"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 

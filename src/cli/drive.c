@@ -331,6 +331,7 @@ static enum status start_over(struct driving *g, const struct ledger_run_def *de
 
 static enum status go_on(struct driving *g, const struct ledger_run_def *def, struct error *e)
 {
+	int64_t lost;
 	bool over;
 	enum status st = starts_over(g, &over, e);
 
@@ -338,6 +339,9 @@ static enum status go_on(struct driving *g, const struct ledger_run_def *def, st
 		st = start_over(g, def, e);
 	else if (st == ST_OK && !g->nothing_to_do)
 		st = retry_failed(g, e);
+	else if (st == ST_OK) /* who died after the last seal was not missed yet */
+		st = sweep_workers(g->state, g->ledger, g->run.id, 0,
+		    &g->d->pipeline->stage[0].retry, &lost, e);
 	return st;
 }
 

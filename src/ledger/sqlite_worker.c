@@ -124,7 +124,8 @@ enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worke
 {
 	struct q q;
 
-	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE gone = 0 AND (?1 = 0 OR run = ?1) ORDER BY id");
+	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE gone = 0 "
+	    "AND (?1 = 0 OR run = ?1) ORDER BY id");
 	q_int(&q, run);
 	while (*n < max && q_row(&q))
 		worker_from(&q, &out[(*n)++]);

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import ebbtest
-from ebbcli import HELD, wait_for_done, wait_for_lines
+from ebbcli import HELD, LOG, wait_for_done, wait_for_lines
 
 COUNT = 24
 PIPELINE = """version: 1
@@ -127,12 +127,11 @@ def test_what_status_says(two):
     wait_for_lines(two, 2)
     second = join(two, "-j1", "--pool", "cheap", "--lifecycle", "spot")
     wait_for_lines(two, 3)
-    one, other = ebbtest.wait_until(
-        lambda: workers(two) if [w["running"] for w in workers(two)] == [2, 1] else None, 5, "running")
-    assert (one["worker"], one["pid"], one["pool"], one["lifecycle"], one["slots"], one["running"],
-            one["draining"], one["alive"]) == ("w1", first.pid, "base", "on-demand", 2, 2, False, True)
-    assert (other["worker"], other["pid"], other["pool"], other["lifecycle"], other["slots"],
-            other["running"]) == ("w2", second.pid, "cheap", "spot", 1, 1)
+    ebbtest.wait_until(lambda: [w["running"] for w in workers(two)] == [2, 1], 5, "running")
+    one, other = workers(two)
+    keys = ("worker", "pid", "pool", "lifecycle", "slots", "running", "draining", "alive")
+    assert [one[k] for k in keys] == ["w1", first.pid, "base", "on-demand", 2, 2, False, True]
+    assert [other[k] for k in keys] == ["w2", second.pid, "cheap", "spot", 1, 1, False, True]
     text = two.ebb("status", "two", "--state", "p/.ebb").out.decode()
     assert "w2   pid %d, pool cheap spot, 1 of 1 slots running\n" % second.pid in text
     two.ebb("drain", "w2", "--state", "p/.ebb", "--reason", "so it is")
@@ -250,8 +249,8 @@ def test_killed_in_the_middle_again_and_again(two):
     for _ in range(4):
         runs.append(join(two, "-j2"))
         n = len(two.ran())
-        ebbtest.wait_until(lambda: len(two.ran()) >= n + 2 or runs[-1].poll() is not None, 10,  # noqa: B023
-                           "more was begun")
+        ebbtest.wait_until(lambda: len(two.ran()) >= n + 2  # noqa: B023
+                           or runs[-1].poll() is not None, 10, "more was begun")
         if runs[-1].poll() is not None:
             break
         ebbtest.kill(runs[-2].pid)
@@ -286,8 +285,7 @@ def test_the_stop_file(two, how):
     path = two.path(name if how == "option" else "p/" + name)
     path.touch()
     for r in runs:
-        ebbtest.wait_until(lambda: "stop file" in r.err() and name + " is there" in r.err(), 5,  # noqa: B023
-                           "it says so")
+        ebbtest.wait_until(lambda: name + " is there" in r.err(), 5, "it says so")  # noqa: B023
     two.release()
     assert [r.wait(20).code for r in runs] == [75, 75, 75]
     options = ["--stop-file", "halt"] if how == "option" else []
@@ -348,7 +346,7 @@ def test_a_cancelled_pipeline_goes_on_in_a_new_generation(two):
 
 
 def test_a_cancelled_list_starts_over(box):
-    args = ["-j1", "--out", "{}.o", 'echo {} >>"$EBBTEST_LOG"; ' + HELD + "; echo {}", ":::", "a", "b"]
+    args = ["-j1", "--out", "{}.o", LOG + "; " + HELD + "; echo {}", ":::", "a", "b"]
     run = box.begin("map", *args)
     wait_for_done(box, 1)
     box.hold()
@@ -369,8 +367,7 @@ def test_a_list_is_worked_on_by_a_joiner(box):
     """Which cannot read it; who started it can leave once it is planned."""
     box.hold()
     items = ["i%d" % n for n in range(8)]
-    run = box.begin("map", "-j1", "--out", "{}.o", 'echo {} >>"$EBBTEST_LOG"; ' + HELD + "; echo {}",
-                    ":::", *items)
+    run = box.begin("map", "-j1", "--out", "{}.o", LOG + "; " + HELD + "; echo {}", ":::", *items)
     wait_for_lines(box, 1)
     other = box.begin("worker", "--run", "r1", "-j2")
     wait_for_lines(box, 3)
@@ -380,6 +377,15 @@ def test_a_list_is_worked_on_by_a_joiner(box):
     assert other.wait(20).code == 0, other.err()
     assert box.names() == sorted(i + ".o" for i in items)
     box.wait_alone(3)
+
+
+def test_retry_from_another_folder(box):
+    args = ["--retries", "1", "--out", "{}.o", "test -e there; echo {}", ":::", "a"]
+    box.path("sub").mkdir()
+    box.ebb("map", *args, code=1, cwd=box.path("sub"))
+    box.write("sub/there", "")
+    box.ebb("retry", "r1", "--state", "sub/.ebb")
+    assert box.read("sub/a.o") == b"a\n"
 
 
 def test_no_such_run(box):

@@ -136,9 +136,10 @@ static inline enum status note_event(struct ledger *l, int64_t run, const char *
     const char *text, struct error *err)
 {
 	struct ledger_event ev = {0};
+	size_t len = strlen(text);
 
 	(void)snprintf(ev.kind, sizeof(ev.kind), "%s", kind);
-	memcpy(ev.text, text, strnlen(text, sizeof(ev.text) - 1));
+	memcpy(ev.text, text, len < sizeof(ev.text) ? len : sizeof(ev.text) - 1);
 	return ledger_event_add(l, run, &ev, err);
 }
 

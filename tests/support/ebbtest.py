@@ -151,13 +151,13 @@ class Running:
     """A started program; its output goes to files, so that nobody who holds a
     pipe can keep us waiting."""
 
-    def __init__(self, box, args, env):
+    def __init__(self, box, args, env, cwd=None):
         box.runs += 1
         self.out_path = box.top / ("%d.out" % box.runs)
         self.err_path = box.top / ("%d.err" % box.runs)
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.proc = subprocess.Popen(args, cwd=box.root, env=env, stdin=subprocess.DEVNULL,
-                                         stdout=out, stderr=err, start_new_session=True)
+            self.proc = subprocess.Popen(args, cwd=cwd or box.root, env=env, stdout=out, stderr=err,
+                                         stdin=subprocess.DEVNULL, start_new_session=True)
         self.pid = self.proc.pid
 
     def poll(self):
@@ -191,13 +191,13 @@ class Box:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("EBB_")}
         self.env.update(EBB_TEST_TOKEN=self.token, EBBTEST_LOG=str(self.log), LC_ALL="C.UTF-8")
 
-    def start(self, args, program=None, **env):
+    def start(self, args, program=None, cwd=None, **env):
         full = dict(self.env)
         full.update((k, str(v)) for k, v in env.items())
-        return Running(self, [program or ebb_bin()] + [str(a) for a in args], full)
+        return Running(self, [program or ebb_bin()] + [str(a) for a in args], full, cwd)
 
-    def run(self, args, program=None, seconds=30, **env):
-        return self.start(args, program, **env).wait(seconds)
+    def run(self, args, program=None, seconds=30, cwd=None, **env):
+        return self.start(args, program, cwd, **env).wait(seconds)
 
     def alive(self):
         return with_token(self.token)
