@@ -77,7 +77,9 @@ static enum status exec_claim(struct ledger *l, struct op *op, struct error *e)
 	st = ledger_claim(l, c->g->id, c->g->w->me.id, c->below, c->max, c->shards, &c->n,
 	    &c->next_boot_ms, e);
 	for (i = 0; st == ST_OK && save_is_kept(c->g) && i < c->n; i++) {
-		if (c->shards[i].attempts > 0)
+		/* Not by its attempts: of one that a power cut ended it may not be known
+		 * that it had begun. */
+		if (c->shards[i].s.epoch > 1)
 			st = ledger_checkpoint_get(l, c->shards[i].row, &c->from[i], e);
 	}
 	return st;
@@ -286,9 +288,10 @@ static void check_halt(struct work *w)
 	log_line(LOG_INFO, "%s: halting as --halt says", w->opt->run.name);
 }
 
-static void count_done(struct work *w, const struct attempt *a)
+static void count_done(struct work *w, struct attempt *a)
 {
 	if (!a->recovered) {
+		save_forget(a);
 		w->now_done++;
 		a->g->success_seen = true;
 		joblog_write(w, a);
@@ -557,6 +560,7 @@ static void end_unstarted(struct attempt *a, enum status st, const struct error 
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
+	save_drop_folder(a);
 	record_end(a);
 }
 

@@ -58,6 +58,8 @@ struct attempt {
 	struct ledger_checkpoint from; /* what it begins with; epoch 0: nothing */
 	char *folder;             /* $EBB_CHECKPOINT; NULL: none */
 	char *own_copy;           /* of the folder, by its last checkpoint */
+	char *own_part;           /* what it wrote itself, once private_path is the
+	                           * whole; else NULL */
 	uint64_t n_saves;
 	int64_t save_began_ms;
 	int64_t save_ms;          /* what its last checkpoint took; 0: none yet */
