@@ -128,3 +128,17 @@ def test_a_crash_at_every_point_of_a_pipeline(box_maker, all_points, kind, part,
         failures.attempt("%s:%s" % (point, occurrence), box, try_point, box, kind, point,
                          occurrence, tally)
     failures.check()
+
+
+def test_a_state_that_was_moved_goes_on(box):
+    """Accepted under names that are not there any more: neither private nor
+    final files, so they are made again."""
+    work = first_run(box)
+    box.env["EBB_STATE"] = str(box.root / "before")
+    r = work.run(fault_bin(), EBB_FAULT_CRASH="accept.after:1")
+    assert r.code == -9
+    box.wait_alone()
+    (box.root / "before").rename(box.root / "after")
+    box.env["EBB_STATE"] = str(box.root / "after")
+    work.finish(ebb_bin())
+    work.check()
