@@ -4,7 +4,7 @@
 # own. The shard of careful.txt is read by a loop that saves a checkpoint after
 # every third line and leaves with 85 once, half way; the last line of its output
 # comes from the folder that its checkpoints keep.
-# EBBTEST_LOG: start and end are appended to it. EBBTEST_PAUSE: seconds it takes.
+# EBBTEST_LOG: start and end are appended to it, and the offset after "from". EBBTEST_PAUSE: seconds it takes.
 # EBBTEST_HOLD: while this file is there, no shard is finished.
 # EBBTEST_EBB: the ebb whose `task` is asked.
 set -euo pipefail
@@ -19,6 +19,7 @@ hold() {
 
 careful() {
 	local at=$EBB_OFFSET n=0 line state=$EBB_CHECKPOINT/state
+	echo "from $item $at $$" >>"$EBBTEST_LOG"
 	if [ -e "$state/n" ]; then
 		read -r n <"$state/n"
 	fi

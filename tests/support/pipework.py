@@ -60,7 +60,7 @@ class Pipeline:
         self.slots = slots
         self.options = list(options)
         self.inputs = {"big": big, "careful": careful, "small": big // 2}
-        box.env.update(EBBTEST_PAUSE=str(pause), EBB_STATE=".ebb", EBBTEST_EBB=ebbtest.ebb_bin())
+        box.env.update(EBBTEST_PAUSE=str(pause), EBBTEST_EBB=ebbtest.ebb_bin())
         (box.root / "p.yaml").write_text(text % shlex.quote(PARSE))
         self.write_inputs()
 
