@@ -191,11 +191,10 @@ static enum status next_generation(struct driving *g, const struct ledger_run_de
 {
 	struct retry_policy policy = g->d->pipeline->stage[0].retry;
 	struct ledger_stage *older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
-	int64_t lost;
 	size_t n = 0;
 	size_t i;
 	enum status st = older == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : sweep_workers(g->state, g->ledger, g->run.id, 0, &policy, &lost, e);
+	    : sweep_all_workers(g->state, g->ledger, g->run.id, &policy, e);
 
 	if (st == ST_OK)
 		st = ledger_run_stages(g->ledger, g->run.id, 0, older, PIPELINE_STAGES_MAX, &n, e);
@@ -312,6 +311,7 @@ static enum status find_run(struct driving *g, struct error *e)
 	enum status st;
 	size_t i;
 
+	def.fresh = g->d->fresh;
 	for (i = 0; i < def.n_stages; i++)
 		stages[i] = g->d->pipeline->stage[i].name;
 	ledger_run_free(&g->run);

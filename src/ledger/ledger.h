@@ -108,6 +108,7 @@ struct ledger_run_def {
 	const char *spec;
 	const char *const *stages; /* each at most LEDGER_NAME_MAX - 1 bytes */
 	size_t n_stages;           /* at least 1 */
+	bool fresh;                /* renew: nothing is ever taken over from before */
 };
 
 /* A run with its first generation and empty stages; named "r<number>" with
@@ -117,7 +118,9 @@ enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE
 /* The next generation: run active again, new empty stages, spec replaced (the
  * title stays).
  * What the older one left accepted but unpublished must have been published
- * or ended before (ST_BUSY otherwise); what it left leased becomes void. Rows of
+ * or ended before (ST_BUSY otherwise); what it left leased becomes void, its
+ * checkpoints are forgotten. With def->fresh, planning carries nothing from older
+ * generations, whoever asks for it. Rows of
  * older generations stay until ledger_generation_prune; from now on planning
  * into them and claiming from them is ST_FENCED. ST_FENCED also when
  * run->generation is not the newest any more: somebody else has renewed it. */
@@ -198,7 +201,8 @@ struct ledger_item {
  * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
  * With `carry_from` > 0, a new item that is published in that stage (same id,
  * same version) is taken over as published with its output row.
- * `carry_from` must be an older stage of the same run (ST_CONFIG).
+ * `carry_from` must be an older stage of the same run (ST_CONFIG); nothing comes
+ * from one that was there before a fresh start or is being pruned.
  * ST_EXISTS: a final name is another shard's of this stage, or another run's,
  * which plans it or has published it (the text names both items); *bad is the
  * index of the item. Nothing was added. An older generation of the same run
@@ -319,7 +323,7 @@ void ledger_checkpoint_free(struct ledger_checkpoint *c); /* what it owns */
 enum status ledger_checkpoint(struct ledger *l, int64_t row, const struct ledger_checkpoint *c,
     struct error *e) MUST_USE;
 /* epoch 0 when there is none. It is there until the shard is accepted, or its
- * input changes. */
+ * input changes, or the run has a newer generation. */
 enum status ledger_checkpoint_get(struct ledger *l, int64_t row, struct ledger_checkpoint *out,
     struct error *e) MUST_USE;
 

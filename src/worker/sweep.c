@@ -13,6 +13,8 @@
 
 enum { WORKERS_MAX = 1024 };
 
+static const char FROZEN[] = "has not renewed its lease";
+
 /* What the slot table of a dead worker tells about its attempts. */
 struct remains {
 	struct slots *slots;     /* NULL: nobody knows; it counts as started */
@@ -71,15 +73,14 @@ static bool wake_guardian(struct state *state, const struct ledger_worker *w)
 	return woken;
 }
 
-/* Ends a frozen holder. SIGKILL works on a stopped process too. */
-static bool end_holder(struct state *state, const struct ledger_worker *w)
+/* Ends a holder. SIGKILL works on a stopped process too. */
+static bool end_holder(struct state *state, const struct ledger_worker *w, const char *why)
 {
 	bool killed;
 
 	if (!is_it(w))
 		return wake_guardian(state, w);
-	log_line(LOG_WARN, "worker %.8s (pid %d) has not renewed its lease; ending it", w->name,
-	    w->pid);
+	log_line(LOG_WARN, "worker %.8s (pid %d) %s; ending it", w->name, w->pid, why);
 	killed = kill(w->pid, SIGKILL) == 0;
 	(void)wake_guardian(state, w);
 	return killed;
@@ -139,8 +140,24 @@ static bool lock_becomes_free(struct state *state, const char *lock)
 	return true;
 }
 
-enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
-    const struct retry_policy *policy, int64_t *lost, struct error *e)
+/* Is it dead, or ended by us? With `all`, those that are well are ended too. */
+static bool is_over(struct state *state, const struct ledger_worker *w, bool all)
+{
+	struct error ignored;
+	char lock[80];
+
+	(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
+	if (!this_boot(w, &ignored) || state_lock_is_free(state, lock))
+		return true;
+	if (all)
+		(void)end_holder(state, w, "works on what is about to start over");
+	else if (!is_expired(w, &ignored) || !end_holder(state, w, FROZEN))
+		return false;
+	return lock_becomes_free(state, lock);
+}
+
+static enum status sweep(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
+    bool all, const struct retry_policy *policy, int64_t *lost, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
 	size_t n = 0;
@@ -153,23 +170,33 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 	st = ledger_workers(l, run, list, WORKERS_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
 		const struct ledger_worker *w = &list[i];
-		struct error ignored;
-		char lock[80];
 		int64_t its_lost = 0;
-		bool dead;
 
 		if (w->id == but_worker)
 			continue;
-		(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
-		dead = !this_boot(w, &ignored) || state_lock_is_free(state, lock);
-		if (!dead && is_expired(w, &ignored) && end_holder(state, w))
-			dead = lock_becomes_free(state, lock);
-		if (dead)
+		if (is_over(state, w, all))
 			st = bury(state, l, w, policy, &its_lost, e);
+		else if (all)
+			st = error_set(e, ST_BUSY, "worker %.8s (pid %d) does not end", w->name,
+			    w->pid);
 		*lost += its_lost;
 	}
 	free(list);
 	return st;
+}
+
+enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
+    const struct retry_policy *policy, int64_t *lost, struct error *e)
+{
+	return sweep(state, l, run, but_worker, false, policy, lost, e);
+}
+
+enum status sweep_all_workers(struct state *state, struct ledger *l, int64_t run,
+    const struct retry_policy *policy, struct error *e)
+{
+	int64_t lost;
+
+	return sweep(state, l, run, 0, true, policy, &lost, e);
 }
 
 void sweep_name_workers(struct ledger *l, int64_t run, struct buf *out)
@@ -199,7 +226,7 @@ bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct
 		return false;
 	}
 	for (i = 0; i < n; i++) {
-		if (is_expired(&list[i], e) && end_holder(state, &list[i]))
+		if (is_expired(&list[i], e) && end_holder(state, &list[i], FROZEN))
 			killed = true;
 	}
 	free(list);

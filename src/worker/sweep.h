@@ -16,6 +16,12 @@
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
     const struct retry_policy *policy, int64_t *lost, struct error *e) MUST_USE;
 
+/* Before a run starts over: workers that are alive are ended too, since what they
+ * do is void from then on and they must not publish into the new generation.
+ * ST_BUSY: one of them does not end. */
+enum status sweep_all_workers(struct state *state, struct ledger *l, int64_t run,
+    const struct retry_policy *policy, struct error *e) MUST_USE;
+
 /* For a run whose lock is held: kills holders whose lease is over. True if one
  * was killed, so that the lock will be free in a moment. */
 bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct error *e);
