@@ -551,6 +551,23 @@ static void judge_suspects(struct work *w)
 
 /* ---- starts ---- */
 
+static enum status exec_anew(struct ledger *l, struct op *op, struct error *e)
+{
+	struct attempt *a = (struct attempt *)op;
+
+	return ledger_input_changed(l, a->shard.row, &a->after, e);
+}
+
+/* Its input is another one than that of its checkpoint, which is void now. */
+static void begin_anew(struct attempt *a)
+{
+	save_drop_folder(a);
+	a->after = input_version(a->g, a->shard.item, a->shard.item_len);
+	a->op.exec = exec_anew;
+	a->op.done = done_free;
+	committer_submit(a->w->committer, &a->op);
+}
+
 /* What could not even be started. */
 static void end_unstarted(struct attempt *a, enum status st, const struct error *e)
 {
@@ -614,7 +631,10 @@ static void send_ready(struct work *w)
 			a->pump = NULL;
 			if (a->lane >= 0)
 				w->lane_taken[a->lane] = false;
-			end_unstarted(a, st, &e);
+			if (st == ST_FENCED)
+				begin_anew(a);
+			else
+				end_unstarted(a, st, &e);
 			continue;
 		}
 		w->inflight[a->id % INFLIGHT_MAX] = a;
@@ -740,6 +760,7 @@ static void stop_for_failures(struct stage *g)
 static void take_look(struct stage *g, const struct ledger_stage *now)
 {
 	g->last = *now;
+	g->seal_busy = false;
 	if (now->count[SHARD_READY] > 0 && g->claim_at_boot_ms == 0)
 		g->nothing_ready = false;
 	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
@@ -996,7 +1017,7 @@ static void start_planner(struct stage *g)
 
 static void seal_if_whole(struct stage *g)
 {
-	if (!g->sealing && g->open == 0 && g->w->stop_level < 2 && stage_may_be_sealed(g))
+	if (!g->sealing && !g->seal_busy && g->open == 0 && g->w->stop_level < 2 && stage_may_be_sealed(g))
 		seal_begin(g);
 }
 

@@ -207,7 +207,9 @@ static void seal_end(struct sealing *s, enum status st, const struct error *e)
 	g->sealing = false;
 	if (st == ST_OK)
 		g->last.sealed = true;
-	else if (st != ST_BUSY && st != ST_FENCED)
+	else if (st == ST_BUSY || st == ST_FENCED)
+		g->seal_busy = true; /* until it is looked at again */
+	else
 		loop_fatal(g->w, st, e);
 	free(s);
 	if (!g->w->closing)

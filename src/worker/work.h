@@ -125,6 +125,7 @@ struct stage {
 	int64_t seen_below;       /* how far the plan was at the last step */
 	bool recovering;          /* accepted output is being looked for */
 	bool sealing;             /* under way */
+	bool seal_busy;           /* somebody else was at it at the last look */
 	bool success_seen;        /* some attempt of it was done, ever */
 };
 
@@ -204,7 +205,8 @@ bool stage_may_be_sealed(const struct stage *g);
 /* launch.c: from a claimed shard to a request at the guardian. */
 enum status launch_prepare(struct launch *la, const struct spec *spec, struct error *e) MUST_USE;
 void launch_release(struct launch *la);
-/* Sends the attempt. On an error nothing was started and `a->rec` says why. */
+/* Sends the attempt. On an error nothing was started; ST_FENCED: its input is
+ * not the one that its checkpoint belongs to. */
 enum status launch_attempt(struct work *w, struct attempt *a, struct error *e) MUST_USE;
 /* The argument vector for an item, for --dry-run; *out is one line. */
 enum status launch_show(const struct launch *la, const struct ledger_shard *s, struct buf *out,
