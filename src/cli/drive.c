@@ -328,6 +328,9 @@ static enum status find_run(struct driving *g, struct error *e)
 		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
 	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
+		/* Two that were started at the same moment, of which one joins. */
+		if (st == ST_EXISTS)
+			st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		st = go_on(g, &def, e);
 	}

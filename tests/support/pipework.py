@@ -18,12 +18,12 @@ stages:
     shard: {by: bytes, size: 150B, records: lines}
     run: %s
     output: parts/{#}.txt
-    retry: {failures: 5, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
+    retry: {failures: 50, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
   total:
     input: [{stage: parse}]
     run: 'echo "start total:all $EBB_EPOCH $$" >>"$EBBTEST_LOG"; cat -n'
     output: out/total.txt
-    retry: {failures: 5, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
+    retry: {failures: 50, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
 """
 
 
@@ -85,6 +85,11 @@ class Pipeline:
         out["out/total.txt"] = "".join("%6d\t%s\n" % (i + 1, line)
                                        for i, line in enumerate(whole)).encode()
         return out
+
+    def items(self):
+        """The shards of `parse` as parse.sh names them, in the order of the list."""
+        return ["parse:in/%s.txt#%d" % (name, i + 1) for name, count in sorted(self.inputs.items())
+                for i in range(len(cut(name, count)))]
 
     def args(self, *more):
         return ["run", "p.yaml", "-j%d" % self.slots, *self.options, *more]
