@@ -177,10 +177,12 @@ static enum status retire_manifest(struct driving *g, const struct ledger_stage 
 	state_path(g->state, &path, "runs/%s/_ebb_manifest.%s.%s.json", g->run.name, g->run.name,
 	    older->name);
 	st = path.failed ? buf_check(&path, e) : buf_check(&dir, e);
+	sys_point("generation.retire.before");
 	if (st == ST_OK && sys_unlink(path.data) == 0)
 		st = file_sync_dir(dir.data, e);
 	else if (st == ST_OK && errno != ENOENT && errno != ENOTDIR)
 		st = error_os(e, errno, "cannot remove the manifest %s", path.data);
+	sys_point("generation.retire.after");
 	buf_free(&path);
 	buf_free(&dir);
 	return st;
@@ -232,7 +234,10 @@ static enum status next_generation(struct driving *g, const struct ledger_run_de
 	free(older);
 	if (st != ST_OK)
 		return st;
-	return ledger_run_renew(g->ledger, &g->run, def, e);
+	sys_point("generation.before");
+	st = ledger_run_renew(g->ledger, &g->run, def, e);
+	sys_point("generation.after");
+	return st;
 }
 
 /* The stages of the generation before, for shards that are done already: what
@@ -397,6 +402,9 @@ static enum status find_run(struct driving *g, struct error *e)
 	} else if (st == ST_NOT_FOUND) {
 		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
 		g->created = st == ST_OK;
+		/* Two that were started at the same moment, of which one joins. */
+		if (st == ST_EXISTS)
+			st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
 	} else if (st == ST_OK && g->lock_fd != -1) {
 		st = go_on(g, &def, e);
 	}
@@ -473,6 +481,9 @@ int drive_run(const struct drive *d)
 	} else if (st != ST_OK) {
 		code = common_fail(st, &e);
 	} else if (g.nothing_to_do) {
+		/* Left by one that was killed when all was done. */
+		if (care_private_files(g.state, g.ledger, &g.run, &e) != ST_OK)
+			log_line(LOG_WARN, "%s", e.text);
 		log_line(d->quiet ? LOG_DEBUG : LOG_INFO, "%s is finished and nothing has changed: "
 		    "nothing to do (--fresh starts over)", g.run.name);
 		code = EXIT_DONE;

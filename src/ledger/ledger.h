@@ -131,7 +131,8 @@ enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE
 /* The next generation: run active again, new empty stages, spec replaced (the
  * title stays).
  * What the older one left accepted but unpublished must have been published
- * or ended before (ST_BUSY otherwise); what it left leased becomes void. Rows of
+ * or ended before (ST_BUSY otherwise); what it left leased becomes void, its
+ * checkpoints are forgotten. Rows of
  * older generations stay until ledger_generation_prune; from now on planning
  * into them and claiming from them is ST_FENCED. ST_FENCED also when
  * run->generation is not the newest any more: somebody else has renewed it. */
@@ -348,7 +349,7 @@ void ledger_checkpoint_free(struct ledger_checkpoint *c); /* what it owns */
 enum status ledger_checkpoint(struct ledger *l, int64_t row, const struct ledger_checkpoint *c,
     struct error *e) MUST_USE;
 /* epoch 0 when there is none. It is there until the shard is accepted, or its
- * input changes. */
+ * input changes, or the run has a newer generation. */
 enum status ledger_checkpoint_get(struct ledger *l, int64_t row, struct ledger_checkpoint *out,
     struct error *e) MUST_USE;
 

@@ -420,10 +420,19 @@ static enum status plan_one(struct plan_call *p, const struct ledger_item *it, i
 static enum status check_carry(struct plan_call *p, struct error *e)
 {
 	struct stage_info old;
+	int64_t pruned;
+	struct q q;
 	enum status st = stage_info_get(p->l, p->carry_from, &old, e);
 
 	if (st != ST_OK)
 		return st;
+	q_open(&q, p->l, "SELECT pruned FROM stage WHERE id = ?");
+	q_int(&q, old.id);
+	st = q_value(&q, 0, &pruned, e);
+	if (st != ST_OK || pruned != 0) {
+		p->carry_from = 0;
+		return st;
+	}
 	if (old.run != p->stage.run || old.id >= p->stage.id)
 		return error_set(e, ST_CONFIG, "stage %lld is not of an older generation of this run",
 		    (long long)p->carry_from);

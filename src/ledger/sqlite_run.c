@@ -313,6 +313,18 @@ static enum status may_renew(struct sqlite_ledger *l, const struct ledger_run *r
 	return st;
 }
 
+static enum status forget_checkpoints(struct sqlite_ledger *l, const struct ledger_run *run,
+    struct error *e)
+{
+	struct q q;
+
+	q_open(&q, l, "DELETE FROM checkpoint WHERE shard IN (SELECT row FROM shard "
+	    "WHERE stage IN " STAGES_OF_GENERATION ")");
+	q_int(&q, run->id);
+	q_int(&q, run->generation);
+	return q_run(&q, e);
+}
+
 static enum status renew(struct sqlite_ledger *l, const struct ledger_run *old,
     const struct ledger_run_def *def, struct error *e)
 {
@@ -320,6 +332,8 @@ static enum status renew(struct sqlite_ledger *l, const struct ledger_run *old,
 	struct q q;
 	enum status st = void_leases(l, old, e);
 
+	if (st == ST_OK)
+		st = forget_checkpoints(l, old, e);
 	if (st == ST_OK)
 		st = new_stages(l, old->id, old->generation + 1, def, &stage, e);
 	if (st != ST_OK)

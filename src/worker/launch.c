@@ -346,7 +346,7 @@ static enum status private_name(struct work *w, struct attempt *a, struct error 
 	return st;
 }
 
-/* The input must be there. An item whose file changed since it was planned is
+/* The input must be there. ST_FENCED: it changed since the last checkpoint. An item whose file changed since it was planned is
  * worked on as it is now; a range must be of the version that it was cut from. */
 static enum status check_input(struct attempt *a, struct error *e)
 {
@@ -367,6 +367,9 @@ static enum status check_input(struct attempt *a, struct error *e)
 	if (a->shard.part >= 0)
 		return error_set(e, ST_CONFIG, "the input %s changed after it was cut; the same line "
 		    "again cuts it anew", a->shard.item);
+	if (a->from.epoch > 0)
+		return error_set(e, ST_FENCED, "the input %s is not what its checkpoint was made of",
+		    a->shard.item);
 	*planned = now;
 	return ST_OK;
 }

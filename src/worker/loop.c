@@ -76,7 +76,9 @@ static enum status exec_claim(struct ledger *l, struct op *op, struct error *e)
 	st = ledger_claim(l, c->g->id, c->g->w->me.id, c->below, c->max, c->shards, &c->n,
 	    &c->next_boot_ms, e);
 	for (i = 0; st == ST_OK && save_is_kept(c->g) && i < c->n; i++) {
-		if (c->shards[i].attempts > 0)
+		/* Not by its attempts: of one that a power cut ended it may not be known
+		 * that it had begun. */
+		if (c->shards[i].s.epoch > 1)
 			st = ledger_checkpoint_get(l, c->shards[i].row, &c->from[i], e);
 	}
 	return st;
@@ -298,9 +300,10 @@ static void check_halt(struct work *w)
 	log_line(LOG_INFO, "%s: halting as --halt says", w->opt->run.name);
 }
 
-static void count_done(struct work *w, const struct attempt *a)
+static void count_done(struct work *w, struct attempt *a)
 {
 	if (!a->recovered) {
+		save_forget(a);
 		w->now_done++;
 		a->g->success_seen = true;
 		joblog_write(w, a);
@@ -582,6 +585,23 @@ static void judge_suspects(struct work *w)
 
 /* ---- starts ---- */
 
+static enum status exec_anew(struct ledger *l, struct op *op, struct error *e)
+{
+	struct attempt *a = (struct attempt *)op;
+
+	return ledger_input_changed(l, a->shard.row, &a->after, e);
+}
+
+/* Its input is another one than that of its checkpoint, which is void now. */
+static void begin_anew(struct attempt *a)
+{
+	save_drop_folder(a);
+	a->after = input_version(a->g, a->shard.item, a->shard.item_len);
+	a->op.exec = exec_anew;
+	a->op.done = done_free;
+	committer_submit(a->w->committer, &a->op);
+}
+
 /* What could not even be started. */
 void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e)
 {
@@ -591,6 +611,7 @@ void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
+	save_drop_folder(a);
 	record_end(a);
 }
 
@@ -660,7 +681,9 @@ static void send_ready(struct work *w)
 		struct error e;
 		enum status st = loop_send(a, &e);
 
-		if (st != ST_OK)
+		if (st == ST_FENCED)
+			begin_anew(a);
+		else if (st != ST_OK)
 			loop_end_unstarted(a, st, &e);
 	}
 }

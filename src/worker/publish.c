@@ -136,8 +136,10 @@ static enum status sync_names(struct publisher *p, struct attempt **list, size_t
 
 	for (i = 0; i < n; i++) {
 		const struct attempt *a = list[i];
+		/* Accepted earlier is synced; and its folder may be gone by now. */
+		bool wanted = final ? a->file.final_path[0] != '\0' : !a->recovered;
 
-		if (a->step == ST_OK && (!final || a->file.final_path[0] != '\0'))
+		if (a->step == ST_OK && wanted)
 			names[k++] = final ? a->file.final_path : a->file.private_path;
 	}
 	return k == 0 ? ST_OK : store_sync_names(p->w->store, names, k, e);

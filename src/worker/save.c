@@ -96,6 +96,8 @@ static enum status join_into(struct attempt *a, int fd, const char *name, struct
 	return st == ST_OK ? copy_bytes(a->private_path, sb.st_size, fd, name, e) : st;
 }
 
+/* Under a name of its own: until the shard is accepted, its checkpoint may name
+ * the first bytes of what is under the attempt's. */
 enum status save_join(struct attempt *a, struct error *e)
 {
 	struct buf joined = {0};
@@ -108,6 +110,7 @@ enum status save_join(struct attempt *a, struct error *e)
 	st = buf_check(&joined, e);
 	if (st != ST_OK)
 		return st;
+	sys_point("join.before");
 	fd = sys_open(joined.data, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
 	if (fd == -1) {
 		st = error_os(e, errno, "cannot create %s", joined.data);
@@ -116,13 +119,93 @@ enum status save_join(struct attempt *a, struct error *e)
 		if (sys_close(fd) == -1 && st == ST_OK)
 			st = error_os(e, errno, "cannot close %s", joined.data);
 	}
-	/* store_seal syncs what is then under the private name. */
-	if (st == ST_OK && sys_rename(joined.data, a->private_path) == -1)
-		st = error_os(e, errno, "cannot rename %s to %s", joined.data, a->private_path);
-	if (st != ST_OK)
+	sys_point("join.after");
+	if (st != ST_OK) {
 		(void)!sys_unlink(joined.data);
-	buf_free(&joined);
-	return st;
+		buf_free(&joined);
+		return st;
+	}
+	/* store_seal syncs it. */
+	a->own_part = a->private_path;
+	a->private_path = joined.data;
+	return ST_OK;
+}
+
+/* ---- what is needless ---- */
+
+struct removal {
+	uv_work_t job;
+	size_t n;
+	char *path[]; /* files and folders */
+};
+
+static void job_remove(uv_work_t *job)
+{
+	const struct removal *r = job->data;
+	struct error e;
+	size_t i;
+
+	for (i = 0; i < r->n; i++) {
+		if (file_remove_tree(r->path[i], &e) != ST_OK)
+			log_line(LOG_WARN, "%s", e.text);
+	}
+}
+
+static void removal_free(struct removal *r)
+{
+	while (r->n > 0)
+		free(r->path[--r->n]);
+	free(r);
+}
+
+static void job_removed(uv_work_t *job, int status)
+{
+	(void)status;
+	removal_free(job->data);
+}
+
+/* Room for so many; NULL: housekeeping finds them later. */
+static struct removal *removal_create(size_t n)
+{
+	struct removal *r = mem_zero(sizeof(*r) + n * sizeof(r->path[0]));
+
+	if (r != NULL)
+		r->job.data = r;
+	return r;
+}
+
+static void removal_add(struct removal *r, char **take_path)
+{
+	if (*take_path == NULL)
+		return;
+	r->path[r->n++] = *take_path;
+	*take_path = NULL;
+}
+
+static void removal_begin(struct work *w, struct removal *r)
+{
+	if (r->n == 0 || w->closing ||
+	    uv_queue_work(&w->loop, &r->job, job_remove, job_removed) != 0)
+		removal_free(r);
+}
+
+void save_forget(struct attempt *a)
+{
+	struct ledger_checkpoint *from = &a->from;
+	struct removal *r;
+	size_t i;
+
+	if (!a->saved && from->epoch == 0)
+		return;
+	r = removal_create(from->n_files + 3);
+	if (r == NULL)
+		return;
+	for (i = 0; i < from->n_files; i++)
+		removal_add(r, &from->files[i].private_path);
+	removal_add(r, &from->folder);
+	removal_add(r, &a->own_copy);
+	removal_add(r, &a->own_part);
+	removal_begin(a->w, r);
 }
 
 /* ---- saving ---- */
@@ -143,34 +226,38 @@ static void save_free(struct save *s)
 	free(s);
 }
 
-/* Pieces of earlier attempts, and the first bytes of this one's output. */
+static enum status add_piece(struct save *s, const char *path, int64_t size, struct error *e)
+{
+	struct ledger_file *f = &s->made.files[s->made.n_files++];
+
+	f->private_path = mem_dup(path, strlen(path));
+	f->final_path = mem_dup("", 0);
+	f->size = size;
+	return f->private_path == NULL || f->final_path == NULL
+	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+}
+
+/* Pieces of earlier attempts, and the first bytes of this one's output, if it
+ * wrote any: a task that keeps all in its folder is run again many times. */
 static enum status list_pieces(struct save *s, struct error *e)
 {
 	const struct attempt *a = s->a;
 	const struct ledger_checkpoint *from = &a->from;
-	struct ledger_file *f = mem_zero((from->n_files + 1) * sizeof(*f));
+	enum status st = ST_OK;
 	struct stat sb;
+	int64_t size;
 	size_t i;
 
-	s->made.files = f;
-	for (i = 0; f != NULL && i <= from->n_files; i++) {
-		const char *path = i < from->n_files ? from->files[i].private_path : a->private_path;
-
-		f[i].private_path = mem_dup(path, strlen(path));
-		f[i].final_path = mem_dup("", 0);
-		s->made.n_files++;
-		if (f[i].private_path == NULL || f[i].final_path == NULL)
-			f = NULL;
-		else if (i < from->n_files)
-			f[i].size = from->files[i].size;
-	}
-	if (f == NULL)
+	s->made.files = mem_zero((from->n_files + 1) * sizeof(*s->made.files));
+	if (s->made.files == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	if (stat(a->private_path, &sb) == -1)
 		return error_os(e, errno, "cannot look at %s", a->private_path);
 	/* Of a batch that was cut off, a part may stand behind the last good one. */
-	f[from->n_files].size = batch_is_on(a) ? a->batch_size : sb.st_size;
-	return ST_OK;
+	size = batch_is_on(a) ? a->batch_size : sb.st_size;
+	for (i = 0; st == ST_OK && i < from->n_files; i++)
+		st = add_piece(s, from->files[i].private_path, from->files[i].size, e);
+	return st == ST_OK && size > 0 ? add_piece(s, a->private_path, size, e) : st;
 }
 
 static enum status copy_folder(struct save *s, struct error *e)
@@ -189,6 +276,7 @@ static enum status copy_folder(struct save *s, struct error *e)
 	}
 	if (st == ST_OK)
 		st = copy_tree(a->folder, path.data, &bytes, e);
+	sys_point("checkpoint.copied");
 	if (st == ST_OK)
 		st = file_sync_dir(dir.data, e);
 	if (st == ST_OK) {
@@ -226,6 +314,7 @@ static void job_save(uv_work_t *job)
 
 	sys_point("checkpoint.before");
 	s->status = make_durable(s, &s->error);
+	sys_point("checkpoint.durable");
 }
 
 static enum status exec_save(struct ledger *l, struct op *op, struct error *e)
@@ -245,12 +334,14 @@ static void answer(struct save *s, enum ebb_answer word)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
 
-static void remove_copy(const char *folder)
+static void remove_copy(struct work *w, char **take_folder)
 {
-	struct error e;
+	struct removal *r = removal_create(1);
 
-	if (folder != NULL && file_remove_tree(folder, &e) != ST_OK)
-		log_line(LOG_WARN, "%s", e.text);
+	if (r == NULL)
+		return;
+	removal_add(r, take_folder);
+	removal_begin(w, r);
 }
 
 static void save_end(struct save *s, enum status st, const struct error *e)
@@ -262,14 +353,13 @@ static void save_end(struct save *s, enum status st, const struct error *e)
 		a->saved = true;
 		answer(s, EBB_ANSWER_DURABLE);
 		/* The one before in this attempt; those of others go with the shard. */
-		remove_copy(a->own_copy);
-		free(a->own_copy);
+		remove_copy(a->w, &a->own_copy);
 		a->own_copy = s->made.folder;
 		s->made.folder = NULL;
 		a->save_ms = sys_boot_ns() / 1000000 - a->save_began_ms;
 	} else {
 		answer(s, st == ST_FENCED ? EBB_ANSWER_FENCED : EBB_ANSWER_FAILED);
-		remove_copy(s->made.folder);
+		remove_copy(a->w, &s->made.folder);
 		if (st != ST_FENCED)
 			log_line(LOG_WARN, "a checkpoint was not kept: %s", e->text);
 	}

@@ -23,8 +23,11 @@ enum status save_restore(struct attempt *a, struct error *e) MUST_USE;
 void save_begin(struct attempt *a, const struct control_view *request);
 
 /* On a pool thread, when the attempt is done: pieces of earlier attempts and this
- * one's own output as one file, under this one's private name. */
+ * one's own output as one file, which a->private_path then names. What was written
+ * by this one alone stays (a->own_part), since its checkpoint may name it. */
 enum status save_join(struct attempt *a, struct error *e) MUST_USE;
+/* The shard is accepted: what its checkpoints kept goes, on a pool thread. */
+void save_forget(struct attempt *a);
 /* On a pool thread, after any end: the folder goes. */
 void save_drop_folder(struct attempt *a);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "worker/itemize.h"
 #include "worker/work.h"
@@ -135,10 +136,25 @@ static enum status look_for_outputs(struct compare *c, struct error *e)
 	return st;
 }
 
+/* A start that was killed when it was about to begin anew has removed it. */
+static enum status look_for_manifest(struct compare *c, struct error *e)
+{
+	const struct worker_options *opt = c->g->w->opt;
+	struct buf path = {0};
+	enum status st = seal_manifest_path(opt->state, opt->run.name, c->g->spec->name, &path, e);
+
+	if (st == ST_OK && access(path.data, F_OK) == -1)
+		c->changed = true;
+	buf_free(&path);
+	return st;
+}
+
 static enum status compare_stage(struct compare *c, struct error *e)
 {
 	enum status st = compare_items(c, e);
 
+	if (st == ST_OK && !c->changed)
+		st = look_for_manifest(c, e);
 	if (st == ST_OK && !c->changed)
 		st = compare_versions(c, e);
 	if (st == ST_OK && !c->changed)

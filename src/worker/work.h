@@ -64,6 +64,8 @@ struct attempt {
 	struct ledger_checkpoint from; /* what it begins with; epoch 0: nothing */
 	char *folder;             /* $EBB_CHECKPOINT; NULL: none */
 	char *own_copy;           /* of the folder, by its last checkpoint */
+	char *own_part;           /* what it wrote itself, once private_path is the
+	                           * whole; else NULL */
 	uint64_t n_saves;
 	int64_t save_began_ms;
 	int64_t save_ms;          /* what its last checkpoint took; 0: none yet */
@@ -221,7 +223,8 @@ bool stage_may_be_sealed(const struct stage *g);
 /* launch.c: from a claimed shard to a request at the guardian. */
 enum status launch_prepare(struct launch *la, const struct spec *spec, struct error *e) MUST_USE;
 void launch_release(struct launch *la);
-/* Sends the attempt. On an error nothing was started and `a->rec` says why. */
+/* Sends the attempt. On an error nothing was started; ST_FENCED: its input is
+ * not the one that its checkpoint belongs to. */
 enum status launch_attempt(struct work *w, struct attempt *a, struct error *e) MUST_USE;
 /* The argument vector for an item, for --dry-run; *out is one line. */
 enum status launch_show(const struct launch *la, const struct ledger_shard *s, struct buf *out,

@@ -79,6 +79,7 @@ void attempt_free(struct attempt *a)
 	ledger_checkpoint_free(&a->from);
 	free(a->folder);
 	free(a->own_copy);
+	free(a->own_part);
 	free(a->private_path);
 	if (a->list_path != NULL)
 		(void)!sys_unlink(a->list_path);
@@ -326,7 +327,11 @@ static void drop_output(struct attempt *a)
 
 	if (a->own_file) {
 		/* The first part of it may be what the next attempt goes on from. */
-		if (!a->saved && store_discard(a->w->store, a->private_path, &e) != ST_OK)
+		const char *own = a->own_part != NULL ? a->own_part : a->private_path;
+
+		if (!a->saved && store_discard(a->w->store, own, &e) != ST_OK)
+			log_line(LOG_WARN, "%s", e.text);
+		if (a->own_part != NULL && store_discard(a->w->store, a->private_path, &e) != ST_OK)
 			log_line(LOG_WARN, "%s", e.text);
 	} else if (a->end.out_bytes > 0) {
 		spool_path(a, "out", &from);

@@ -167,11 +167,49 @@ static void generations_of_two(void **state)
 	ledger_run_free(&run);
 }
 
+/* Carried from an older generation, but not past a fresh start, and with no
+ * checkpoint in either case. */
+static void renewed_and_fresh(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_run_def fresh = two_stages;
+	struct ledger_item it = item_of("a");
+	struct ledger_stage stage[2];
+	struct ledger_shard got;
+	struct ledger_checkpoint c = {.offset = 3};
+	struct ledger_run run;
+	struct error err;
+	int64_t older;
+	int64_t w;
+	size_t bad;
+
+	fresh.fresh = true;
+	make_two(f, &run, stage);
+	w = worker_make(f->l, "w2", run.id);
+	OK(ledger_plan_items(f->l, stage[0].id, 0, &it, 1, 0, &bad, &err));
+	publish_all(f, stage[0].id, w, 1);
+	plan_many(f->l, stage[1].id, "i", 1);
+	claim_n(f->l, stage[1].id, w, 1, 1, &got);
+	c.epoch = got.s.epoch;
+	OK(ledger_checkpoint(f->l, got.row, &c, &err));
+	OK(ledger_run_renew(f->l, &run, &two_stages, &err));
+	OK(ledger_checkpoint_get(f->l, got.row, &c, &err));
+	assert_int_equal(c.epoch, 0);
+	free_n(&got, 1);
+	OK(ledger_plan_items(f->l, run.stage, 0, &it, 1, stage[0].id, &bad, &err));
+	assert_int_equal(state_at(f->l, run.stage, 0), SHARD_PUBLISHED);
+	older = run.stage;
+	OK(ledger_run_renew(f->l, &run, &fresh, &err));
+	OK(ledger_plan_items(f->l, run.stage, 0, &it, 1, older, &bad, &err));
+	assert_int_equal(state_at(f->l, run.stage, 0), SHARD_READY);
+	ledger_run_free(&run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(stages_have_names), CASE(finished_with_the_last), CASE(some_may_fail),
-		CASE(generations_of_two),
+		CASE(generations_of_two), CASE(renewed_and_fresh),
 	};
 
 	return RUN_FOR_ALL(tests);

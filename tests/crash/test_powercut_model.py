@@ -168,6 +168,15 @@ def test_what_a_child_wrote_counts_from_the_fsync_on():
     assert final_image(records, kept=False).files() == {"f": b"child"}
 
 
+def test_what_a_child_appended_leaves_what_was_synced():
+    records = [Record("snapshot", "f", data=b"one", inode=7), fsync("f"), listing(".", "f", inode=7),
+               Record("snapshot", "f", data=b"onetwo", inode=7)]
+    found = outcomes(records)
+    for data in (b"one", b"onetwo", b"onet", b"one\0\0\0"):
+        assert {"f": data} in found
+    assert all(files["f"].startswith(b"one") for files in found)
+
+
 def test_what_a_child_renamed_is_seen_at_the_fsync_of_the_folder():
     records = [Record("snapshot", "f", data=b"child", inode=7), fsync("f"),
                listing(".", "g", inode=7)]

@@ -368,8 +368,11 @@ class Disk:
 
     def _op_snapshot(self, r):
         node = self._file(r)
-        everything = {op.id for op in node.pending}
-        if node.content(everything).data != r.data:
+        before = node.content({op.id for op in node.pending}).data
+        if before and r.data.startswith(before):
+            if len(r.data) > len(before):  # appended: what is durable is not touched
+                self._data(r, "write", len(before), r.data[len(before):])
+        elif before != r.data:
             self._data(r, "snapshot", 0, r.data)
 
     def _op_fsync(self, r):
