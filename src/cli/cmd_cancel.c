@@ -17,7 +17,7 @@ static const struct option cancel_options[] = {
 static enum status cancel(struct common_view *v, bool *was_over, struct error *e)
 {
 	const struct ledger_event ev = {.kind = "cancel"};
-	struct ledger_run now;
+	struct ledger_run now = {0};
 	enum status st = ledger_begin(v->ledger, e);
 
 	if (st != ST_OK)
@@ -40,7 +40,7 @@ static enum status cancel(struct common_view *v, bool *was_over, struct error *e
 static int cancel_main(int argc, char **argv)
 {
 	struct cancel_values v = {0};
-	struct common_view view;
+	struct common_view view = {0};
 	struct error e;
 	bool was_over = false;
 	int code;

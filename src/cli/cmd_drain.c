@@ -46,9 +46,11 @@ static enum status must_be_one(struct common_view *view, const char *who, struct
 	char label[24];
 	size_t n = 0;
 	size_t i;
-	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : ledger_workers(view->ledger, 0, list, DRAIN_LIST_MAX, &n, e);
+	enum status st;
 
+	if (list == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = ledger_workers(view->ledger, 0, list, DRAIN_LIST_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
 		(void)snprintf(label, sizeof(label), "w%d", list[i].number);
 		if (strcmp(label, who) != 0)
@@ -118,7 +120,7 @@ static enum status ask_to_drain(struct common_view *view, const struct drain_val
 static int drain_main(int argc, char **argv)
 {
 	struct drain_values v = {.deadline_ms = -1};
-	struct common_view view;
+	struct common_view view = {0};
 	struct error e;
 	int code;
 	const char *words[COMMON_WORDS_MAX + 1];

@@ -104,7 +104,7 @@ static int one_run_main(const struct gc_values *v)
 {
 	struct left_over x = {.dry_run = v->dry_run, .json = v->json};
 	const char *run = v->forget != NULL ? v->forget : v->left_over;
-	struct common_view view;
+	struct common_view view = {0};
 	struct error e;
 	int fd = -1;
 	int code;
@@ -161,7 +161,7 @@ static int gc_main(int argc, char **argv)
 {
 	struct gc_values v = {.care = care_default()};
 	struct care_report report;
-	struct common_view view;
+	struct common_view view = {0};
 	struct buf b = {0};
 	struct error e;
 	int code;

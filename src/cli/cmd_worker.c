@@ -152,6 +152,7 @@ static int join_run(const struct join_values *v, struct joining *j, struct drive
 	common_view_close(&j->view);
 	d->join = &run;
 	code = st == ST_OK ? drive_run(d) : common_fail(st, &e);
+	d->join = NULL;
 	ledger_run_free(&run);
 	return code;
 }

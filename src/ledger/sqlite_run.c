@@ -328,7 +328,7 @@ static enum status forget_checkpoints(struct sqlite_ledger *l, const struct ledg
 static enum status renew(struct sqlite_ledger *l, const struct ledger_run *old,
     const struct ledger_run_def *def, struct error *e)
 {
-	int64_t stage;
+	int64_t stage = 0;
 	struct q q;
 	enum status st = void_leases(l, old, e);
 

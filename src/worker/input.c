@@ -119,10 +119,12 @@ enum status input_open(const struct stage *g, struct input **out, struct error *
 {
 	struct input *in = mem_zero(sizeof(*in));
 
-	if (in == NULL)
-		return error_set(e, ST_NO_MEMORY, "out of memory");
-	in->g = g;
 	*out = in;
+	if (in == NULL) {
+		(void)error_set(e, ST_NO_MEMORY, "out of memory");
+		return ST_NO_MEMORY;
+	}
+	in->g = g;
 	return ST_OK;
 }
 
