@@ -444,6 +444,14 @@ enum status ledger_shard_get(struct ledger *l, int64_t row, struct ledger_shard 
 	return l->backend->shard_get(l, row, out, e);
 }
 
+enum status ledger_worst_shards(struct ledger *l, int64_t run, int64_t stage,
+    enum ledger_worst which, size_t max, struct ledger_worst_shard *out, size_t *n,
+    struct error *e)
+{
+	*n = 0;
+	return l->backend->worst_shards(l, run, stage, which, max, out, n, e);
+}
+
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e)
 {
@@ -488,6 +496,45 @@ enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause
 	if (st != ST_OK)
 		return st;
 	return l->backend->worker_end(l, worker, cause, policy, ran_ms, arg, lost, e);
+}
+
+enum status ledger_worker_list(struct ledger *l, int64_t run, struct ledger_worker **out,
+    size_t *n, struct error *e)
+{
+	*out = NULL;
+	*n = 0;
+	return l->backend->worker_list(l, run, out, n, e);
+}
+
+/* ---- time ---- */
+
+const char *ledger_spent_name(enum spent_kind kind)
+{
+	static const char *const names[SPENT_KINDS] = {
+		"running", "restoring", "checkpointing", "waiting", "idle", "void", "net", "lost",
+	};
+
+	assert((int)kind >= 0 && (int)kind < SPENT_KINDS);
+	return names[kind];
+}
+
+enum status ledger_spent_put(struct ledger *l, int64_t worker, int64_t present_ms,
+    const struct ledger_spent *rows, size_t n, struct error *e)
+{
+	enum status st = must_write(l, e);
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		assert((int)rows[i].kind >= 0 && (int)rows[i].kind < SPENT_SAID_KINDS);
+	return st == ST_OK ? l->backend->spent_put(l, worker, present_ms, rows, n, e) : st;
+}
+
+enum status ledger_spent(struct ledger *l, int64_t run, int generation, struct ledger_spent **out,
+    size_t *n, struct error *e)
+{
+	*out = NULL;
+	*n = 0;
+	return l->backend->spent(l, run, generation, out, n, e);
 }
 
 enum status ledger_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,

@@ -463,6 +463,7 @@ enum status sqlite_run_remove(struct ledger *base, int64_t run, struct error *e)
 		"DELETE FROM stage WHERE run = ?",
 		"DELETE FROM output WHERE run = ?",
 		"DELETE FROM worker WHERE run = ?",
+		"DELETE FROM spent WHERE run = ?",
 		"DELETE FROM event WHERE run = ?",
 		"DELETE FROM run WHERE id = ?",
 	};

@@ -65,7 +65,9 @@ static const char schema[] =
 	" cause INTEGER NOT NULL, slot INTEGER NOT NULL, exit_code INTEGER NOT NULL,"
 	" exit_signal INTEGER NOT NULL, started_wall_ms INTEGER NOT NULL,"
 	" run_ms INTEGER NOT NULL, cpu_ms INTEGER NOT NULL, max_rss_kib INTEGER NOT NULL,"
-	" out_bytes INTEGER NOT NULL, err_bytes INTEGER NOT NULL, note TEXT,"
+	" out_bytes INTEGER NOT NULL, err_bytes INTEGER NOT NULL,"
+	" kept_ms INTEGER NOT NULL DEFAULT 0, checkpoint_ms INTEGER NOT NULL DEFAULT 0,"
+	" restore_ms INTEGER NOT NULL DEFAULT 0, note TEXT,"
 	" PRIMARY KEY (shard, epoch)) STRICT, WITHOUT ROWID;"
 
 	"CREATE TABLE output("
@@ -76,8 +78,15 @@ static const char schema[] =
 	"CREATE TABLE worker("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
 	" run INTEGER NOT NULL, pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL,"
-	" boot_id TEXT NOT NULL, lease_until INTEGER NOT NULL, gone INTEGER NOT NULL) STRICT;"
+	" boot_id TEXT NOT NULL, lease_until INTEGER NOT NULL, gone INTEGER NOT NULL,"
+	" generation INTEGER NOT NULL, slots INTEGER NOT NULL, came_wall_ms INTEGER NOT NULL,"
+	" present_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE INDEX worker_here ON worker(run) WHERE gone = 0;"
+
+	"CREATE TABLE spent("
+	" run INTEGER NOT NULL, worker INTEGER NOT NULL, stage INTEGER NOT NULL,"
+	" kind INTEGER NOT NULL, ms INTEGER NOT NULL,"
+	" PRIMARY KEY (run, worker, stage, kind)) STRICT, WITHOUT ROWID;"
 
 	"CREATE TABLE lease("
 	" stage INTEGER NOT NULL, name TEXT NOT NULL, worker INTEGER NOT NULL,"

@@ -35,13 +35,17 @@ enum status sqlite_worker_add(struct ledger *base, struct ledger_worker *w, stru
 		st = error_set(e, ST_EXISTS, "a worker named %s is there already", w->name);
 	if (st == ST_OK) {
 		q_open(&q, l, "INSERT INTO worker(name, run, pid, start_ticks, boot_id, "
-		    "lease_until, gone) VALUES (?, ?, ?, ?, ?, ?, 0)");
+		    "lease_until, gone, generation, slots, came_wall_ms) "
+		    "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?)");
 		q_text(&q, w->name);
 		q_int(&q, w->run);
 		q_int(&q, w->pid);
 		q_int(&q, (int64_t)w->start_ticks);
 		q_text(&q, w->boot_id);
 		q_int(&q, w->lease_until_boot_ms);
+		q_int(&q, w->generation);
+		q_int(&q, w->slots);
+		q_int(&q, w->came_wall_ms);
 		st = q_run(&q, e);
 	}
 	if (st == ST_OK) {
@@ -70,6 +74,10 @@ enum status sqlite_worker_renew(struct ledger *base, int64_t worker, int64_t unt
 	return op_end(l, st, e);
 }
 
+#define WORKER_COLUMNS \
+	"worker.id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone, generation, " \
+	"slots, came_wall_ms, present_ms"
+
 static void worker_from(const struct q *q, struct ledger_worker *w)
 {
 	memset(w, 0, sizeof(*w));
@@ -81,6 +89,10 @@ static void worker_from(const struct q *q, struct ledger_worker *w)
 	col_text(q, 5, w->boot_id, sizeof(w->boot_id));
 	w->lease_until_boot_ms = col_int(q, 6);
 	w->gone = col_int(q, 7) != 0;
+	w->generation = col_small(q, 8);
+	w->slots = col_small(q, 9);
+	w->came_wall_ms = col_int(q, 10);
+	w->present_ms = col_int(q, 11);
 }
 
 enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worker *out, size_t max,
@@ -88,12 +100,37 @@ enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worke
 {
 	struct q q;
 
-	q_open(&q, sq(base), "SELECT id, name, run, pid, start_ticks, boot_id, lease_until, gone "
-	    "FROM worker WHERE gone = 0 AND (?1 = 0 OR run = ?1) ORDER BY id");
+	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE gone = 0 "
+	    "AND (?1 = 0 OR run = ?1) ORDER BY id");
 	q_int(&q, run);
 	while (*n < max && q_row(&q))
 		worker_from(&q, &out[(*n)++]);
 	return q_close(&q, e);
+}
+
+enum status sqlite_worker_list(struct ledger *base, int64_t run, struct ledger_worker **out,
+    size_t *n, struct error *e)
+{
+	void *list = NULL;
+	size_t cap = 0;
+	enum status st = ST_OK;
+	struct q q;
+
+	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE run = ? ORDER BY id");
+	q_int(&q, run);
+	while (st == ST_OK && q_row(&q)) {
+		st = mem_grow(&list, &cap, *n + 1, sizeof(**out), e);
+		if (st == ST_OK)
+			worker_from(&q, (struct ledger_worker *)list + (*n)++);
+	}
+	st = q_end(&q, st, e);
+	if (st != ST_OK) {
+		free(list);
+		list = NULL;
+		*n = 0;
+	}
+	*out = list;
+	return st;
 }
 
 /* ---- the end of a worker ---- */
@@ -193,7 +230,7 @@ static enum status lease_holder(struct sqlite_ledger *l, int64_t stage, const ch
 {
 	struct q q;
 
-	q_open(&q, l, "SELECT id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone "
+	q_open(&q, l, "SELECT " WORKER_COLUMNS " "
 	    "FROM lease JOIN worker ON worker.id = lease.worker "
 	    "WHERE stage = ? AND lease.name = ? AND gone = 0");
 	q_int(&q, stage);

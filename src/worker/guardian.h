@@ -87,6 +87,7 @@ struct guardian_spawn {
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */
 	int64_t offset;         /* where it begins: $EBB_OFFSET and the page */
+	int stage;              /* for the slot table: below SLOTS_STAGES */
 };
 
 /* Queues a request; never blocks for long (the guardian always reads).

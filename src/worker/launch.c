@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/account.h"
 #include "worker/input.h"
 #include "worker/work.h"
 
@@ -372,6 +373,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.lane = a->lane,
 		.stdout_path = a->shard.final == NULL ? NULL : a->private_path,
 		.timeout_ms = a->g->spec->timeout_ms,
+		.stage = account_stage(a->g->number),
 	};
 	const char **args = strings_vector(argv);
 	const char **vars = strings_vector(env);

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/drain.h"
+#include "worker/account.h"
 #include "worker/contract.h"
 #include "worker/input.h"
 #include "worker/sweep.h"
@@ -279,7 +280,9 @@ static void done_end(struct op *op)
 			tell_failure(w, a);
 			check_halt(w);
 		}
-	} else if (op->status != ST_FENCED) {
+	} else if (op->status == ST_FENCED) {
+		account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
+	} else {
 		loop_fatal(w, op->status, &op->error);
 	}
 	attempt_free(a);
@@ -335,7 +338,9 @@ static void done_accept_empty(struct op *op)
 
 	if (op->status == ST_OK)
 		count_done(w, a);
-	else if (op->status != ST_FENCED)
+	else if (op->status == ST_FENCED)
+		account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
+	else
 		loop_fatal(w, op->status, &op->error);
 	attempt_free(a);
 }
@@ -395,6 +400,7 @@ static void judge_end(struct attempt *a)
 	if (is_suspect(a) && w->stop_level > 0)
 		a->stopped = true;
 	wrap_classify(a);
+	a->rec.run_ms = account_ms(w->account, end->ended_boot_ns - end->started_boot_ns);
 	a->after = a->shard.version;
 	if (a->rec.cause == CAUSE_DONE) {
 		int64_t us = (end->ended_boot_ns - end->started_boot_ns) / 1000 + 1;
@@ -425,6 +431,8 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	if (a->lane >= 0)
 		w->lane_taken[a->lane] = false;
 	a->end = *end;
+	account_ended(w->account, end->lane, account_stage(a->g->number), end->started_boot_ns,
+	    end->ended_boot_ns);
 	if (end->fate == GUARDIAN_NOT_STARTED) {
 		give_back(a);
 		return;
@@ -936,6 +944,7 @@ void loop_step(struct work *w)
 	}
 	for (i = 0; i < w->n_stages; i++)
 		seal_if_whole(&w->stage[i]);
+	resting_step(w);
 	check_end(w);
 }
 
@@ -943,6 +952,7 @@ void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
 
+	account_look(w->account, sys_boot_ns());
 	if (w->sent > 0)
 		contract_poll(w);
 	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {

@@ -19,6 +19,7 @@ struct work;
 struct contract;
 struct stage;
 struct pump;
+struct account;
 struct publisher;
 struct planner;
 
@@ -99,6 +100,7 @@ struct launch {
 struct stage {
 	struct work *w;
 	const struct spec *spec;
+	int number;               /* in the run, from 0 */
 	int64_t id;               /* in the ledger */
 	const uint8_t *fingerprint;/* HASH_SIZE bytes */
 	int64_t carry_from;       /* stage to take done shards from, or 0 */
@@ -130,6 +132,7 @@ struct work {
 	struct committer *committer;
 	struct publisher *publisher;
 	struct contract *contract;
+	struct account *account;
 	FILE *joblog;
 
 	uv_loop_t loop;
@@ -257,6 +260,9 @@ enum status seal_manifest_path(const struct state *state, const char *run, const
 /* joblog.c: GNU parallel's format. */
 enum status joblog_open(struct work *w, struct error *e) MUST_USE;
 void joblog_write(struct work *w, const struct attempt *a);
+
+/* resting.c: tells the account what slots without a child are in. */
+void resting_step(struct work *w);
 
 /* progress.c */
 void progress_start(struct work *w);
