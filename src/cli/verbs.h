@@ -8,6 +8,7 @@ extern const struct verb verb_map;
 extern const struct verb verb_run;
 extern const struct verb verb_exec;
 extern const struct verb verb_status;
+extern const struct verb verb_report;
 extern const struct verb verb_shards;
 extern const struct verb verb_logs;
 extern const struct verb verb_retry;

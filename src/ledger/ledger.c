@@ -209,6 +209,34 @@ int64_t ledger_stage_failed(const struct ledger_stage *s)
 	return s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
 }
 
+void ledger_stages_add(struct ledger_stage *sum, const struct ledger_stage *s)
+{
+	int k;
+
+	sum->plan_complete = sum->plan_complete && s->plan_complete;
+	sum->sealed = sum->sealed && s->sealed;
+	sum->planned += s->planned;
+	for (k = 0; k < SHARD_STATES; k++)
+		sum->count[k] += s->count[k];
+	sum->attempts += s->attempts;
+	for (k = 0; k < CAUSE_COUNT; k++)
+		sum->ended[k] += s->ended[k];
+	sum->run_ms += s->run_ms;
+	sum->lost_ms += s->lost_ms;
+	sum->with_files += s->with_files;
+}
+
+void ledger_stages_sum(const struct ledger_stage *list, size_t n, struct ledger_stage *out)
+{
+	size_t i;
+
+	memset(out, 0, sizeof(*out));
+	out->plan_complete = true;
+	out->sealed = true;
+	for (i = 0; i < n; i++)
+		ledger_stages_add(out, &list[i]);
+}
+
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e)
 {

@@ -157,6 +157,11 @@ struct ledger_stage {
 int64_t ledger_stage_done(const struct ledger_stage *s);
 int64_t ledger_stage_failed(const struct ledger_stage *s);
 
+/* The counters of n stages as one; complete and sealed when all of them are. */
+void ledger_stages_sum(const struct ledger_stage *list, size_t n, struct ledger_stage *out);
+/* Adds one to such a sum. */
+void ledger_stages_add(struct ledger_stage *sum, const struct ledger_stage *s);
+
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e) MUST_USE;
 /* The stages of one generation of a run (0: the newest) by their numbers, at
