@@ -241,7 +241,8 @@ static enum status retry_failed(struct driving *g, struct error *e)
 	    : ledger_run_stages(g->ledger, g->run.id, 0, list, PIPELINE_STAGES_MAX, &n, e);
 
 	for (i = 0; st == ST_OK && i < n; i++) {
-		if (list[i].sealed)
+		if (list[i].sealed || (g->d->retry_stage != NULL &&
+		    strcmp(g->d->retry_stage, list[i].name) != 0))
 			continue;
 		st = ledger_retry(g->ledger, list[i].id, 0, &retried, e);
 	}

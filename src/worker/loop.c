@@ -169,7 +169,7 @@ static void keep_failure(struct work *w, const struct attempt *a)
 
 	if (r->n_failures == WORKER_FAILURES_KEPT)
 		return;
-	shard_name(&a->shard, &name);
+	attempt_name(a, &name);
 	if (name.failed)
 		return;
 	f = &r->failures[r->n_failures++];
@@ -235,7 +235,7 @@ static void tell_failure(struct work *w, const struct attempt *a)
 {
 	struct buf b = {0};
 
-	shard_name(&a->shard, &b);
+	attempt_name(a, &b);
 	if (!b.failed) {
 		struct buf shown = {0};
 

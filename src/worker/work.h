@@ -85,6 +85,9 @@ struct attempt *attempt_pop(struct attempt_list *l);
  * free takes it out again. */
 struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard) MUST_USE;
 void attempt_free(struct attempt *a);
+/* Appends its shard's name as people see it, after that of its stage and a colon
+ * where there are several. */
+void attempt_name(const struct attempt *a, struct buf *out);
 
 /* The words of a stage's command and of its output's name, ready to be filled. */
 struct launch {
