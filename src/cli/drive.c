@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "cli/common.h"
 #include "cli/summary.h"
+#include "observe/report.h"
 #include "store/store.h"
 #include "worker/care.h"
 #include "worker/fingerprint.h"
@@ -274,7 +275,8 @@ static enum status retry_failed(struct driving *g, struct error *e)
 	    : ledger_run_stages(g->ledger, g->run.id, 0, list, PIPELINE_STAGES_MAX, &n, e);
 
 	for (i = 0; st == ST_OK && i < n; i++) {
-		if (list[i].sealed)
+		if (list[i].sealed || (g->d->retry_stage != NULL &&
+		    strcmp(g->d->retry_stage, list[i].name) != 0))
 			continue;
 		st = ledger_retry(g->ledger, list[i].id, 0, &retried, e);
 	}
@@ -436,19 +438,41 @@ static enum status take_run(struct driving *g, struct error *e)
 	return st == ST_OK ? find_run(g, e) : st;
 }
 
+/* Where the run's time went. One that cannot be told is left out. */
+static bool run_times(struct driving *g, struct report *out)
+{
+	const struct report_options ro = {.events = 0};
+	const struct ledger_options lo = {.read_only = true, .busy_ms = BUSY_MS};
+	struct ledger *l;
+	struct error e;
+	enum status st = ledger_open(g->path.data, &lo, &l, &e);
+
+	if (st != ST_OK)
+		return false;
+	st = report_load(l, &g->run, &ro, out, &e);
+	ledger_close(l);
+	return st == ST_OK;
+}
+
 static int work(struct driving *g, struct error *e)
 {
 	const struct worker_options wo = worker_options(g);
 	struct worker_result result;
 	struct ledger *l = g->ledger;
+	struct report report = {0};
 	enum status st;
 	int code;
 
 	g->ledger = NULL;
 	st = worker_run(g->body, l, &wo, &result, e);
-	code = st == ST_OK ? summary_print(&wo, &result, g->d->quiet) : common_fail(st, e);
+	if (st == ST_OK)
+		code = summary_print(&wo, &result, run_times(g, &report) ? &report.times : NULL,
+		    g->d->quiet);
+	else
+		code = common_fail(st, e);
 	if (st == ST_OK)
 		forget_refused(g, &result);
+	report_free(&report);
 	worker_result_free(&result);
 	return code;
 }

@@ -11,6 +11,7 @@ extern const struct verb verb_worker;
 extern const struct verb verb_drain;
 extern const struct verb verb_cancel;
 extern const struct verb verb_status;
+extern const struct verb verb_report;
 extern const struct verb verb_shards;
 extern const struct verb verb_logs;
 extern const struct verb verb_retry;

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/drain.h"
+#include "worker/account.h"
 #include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/input.h"
@@ -233,7 +234,7 @@ static void keep_failure(struct work *w, const struct attempt *a)
 
 	if (r->n_failures == WORKER_FAILURES_KEPT)
 		return;
-	shard_name(&a->shard, &name);
+	attempt_name(a, &name);
 	if (name.failed)
 		return;
 	f = &r->failures[r->n_failures++];
@@ -313,7 +314,7 @@ static void tell_failure(struct work *w, const struct attempt *a)
 {
 	struct buf b = {0};
 
-	shard_name(&a->shard, &b);
+	attempt_name(a, &b);
 	if (!b.failed) {
 		struct buf shown = {0};
 
@@ -376,7 +377,9 @@ static void done_end(struct op *op)
 			tell_failure(w, a);
 			check_halt(w);
 		}
-	} else if (op->status != ST_FENCED) {
+	} else if (op->status == ST_FENCED) {
+		account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
+	} else {
 		loop_fatal(w, op->status, &op->error);
 	}
 	attempt_free(a);
@@ -435,7 +438,9 @@ static void done_accept_empty(struct op *op)
 
 	if (op->status == ST_OK)
 		count_done(w, a);
-	else if (op->status != ST_FENCED)
+	else if (op->status == ST_FENCED)
+		account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
+	else
 		loop_fatal(w, op->status, &op->error);
 	attempt_free(a);
 }
@@ -494,6 +499,7 @@ void loop_judge(struct attempt *a)
 	if (is_suspect(a) && w->stop_level > 0)
 		a->stopped = true;
 	wrap_classify(a);
+	a->rec.run_ms = account_ms(w->account, end->ended_boot_ns - end->started_boot_ns);
 	a->after = a->shard.version;
 	if (a->rec.cause == CAUSE_DONE) {
 		int64_t us = (end->ended_boot_ns - end->started_boot_ns) / 1000 + 1;
@@ -525,6 +531,8 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	if (a->lane >= 0)
 		w->lane_taken[a->lane] = false;
 	a->end = *end;
+	account_ended(w->account, end->lane, account_stage(a->g->number), end->started_boot_ns,
+	    end->ended_boot_ns);
 	if (batch_took_end(a))
 		return;
 	if (end->fate == GUARDIAN_NOT_STARTED) {
@@ -1009,6 +1017,7 @@ void loop_step(struct work *w)
 	for (i = 0; i < w->n_stages; i++)
 		seal_if_whole(&w->stage[i]);
 	requests_wait_for_work(w, has_room(w));
+	resting_step(w);
 	check_end(w);
 }
 
@@ -1016,6 +1025,7 @@ void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
 
+	account_look(w->account, sys_boot_ns());
 	if (w->sent > 0)
 		contract_poll(w);
 	requests_tick(w);

@@ -31,6 +31,8 @@ struct wire_head {
 	int64_t epoch;
 	int64_t timeout_ms;
 	int64_t offset;
+	int32_t stage; /* for the slot table */
+	int32_t spare;
 };
 
 /* One request on the guardian's side, from the inbox until its end is sent. */

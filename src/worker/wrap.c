@@ -88,6 +88,13 @@ void attempt_free(struct attempt *a)
 	free(a);
 }
 
+void attempt_name(const struct attempt *a, struct buf *out)
+{
+	if (a->w->n_stages > 1)
+		buf_printf(out, "%s:", a->g->spec->name);
+	shard_name(&a->shard, out);
+}
+
 int64_t wrap_oom_kills(void)
 {
 	struct buf b = {0};
@@ -254,7 +261,7 @@ static void warn_of_log(const struct attempt *a)
 	struct buf name = {0};
 	struct buf shown = {0};
 
-	shard_name(&a->shard, &name);
+	attempt_name(a, &name);
 	if (!name.failed)
 		str_display(&shown, name.data, name.len, 200);
 	log_line(LOG_WARN, "the log of %s could not be kept", shown.data == NULL ? "a shard" :
