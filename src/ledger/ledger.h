@@ -347,6 +347,7 @@ struct ledger_checkpoint {
 	                            * `size` bytes of a private file; final_path "" */
 	size_t n_files;
 	char *folder;              /* a private copy of the task's folder; NULL: none */
+	int64_t kept_ms;           /* what that attempt had run before it */
 };
 
 void ledger_checkpoint_free(struct ledger_checkpoint *c); /* what it owns */

@@ -271,7 +271,7 @@ enum status stage_must_be_open(const struct stage_info *s, struct error *e) MUST
 enum status checkpoint_drop(struct sqlite_ledger *l, int64_t row, struct error *e) MUST_USE;
 /* Whether the attempt of that epoch made one. */
 enum status checkpoint_is_of(struct sqlite_ledger *l, int64_t row, int64_t epoch, bool *is,
-    struct error *e) MUST_USE;
+    int64_t *kept_ms, struct error *e) MUST_USE;
 
 /* ---- sqlite_output.c ---- */
 
@@ -398,6 +398,9 @@ enum status sqlite_spent(struct ledger *l, int64_t run, int generation, struct l
 /* Adds the net and lost time in these counters to their worker's. */
 enum status spent_count(struct sqlite_ledger *l, const struct counters *c,
     struct error *e) MUST_USE;
+/* Of a worker that is dead: what its slots ran and no attempt tells of is void, such as
+ * a child whose end it had no time to record. */
+enum status spent_void_rest(struct sqlite_ledger *l, int64_t worker, struct error *e) MUST_USE;
 /* ST_FENCED when the worker is gone or was never there. */
 enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker,
     struct error *e) MUST_USE;

@@ -73,7 +73,7 @@ static const char schema[] =
 
 	"CREATE TABLE checkpoint("
 	" shard INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, offset INTEGER NOT NULL,"
-	" files TEXT, folder BLOB) STRICT;"
+	" files TEXT, folder BLOB, kept_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
 
 	"CREATE TABLE output("
 	" name BLOB PRIMARY KEY, run INTEGER NOT NULL, stage INTEGER NOT NULL,"

@@ -75,6 +75,66 @@ enum status spent_count(struct sqlite_ledger *l, const struct counters *c, struc
 	return st == ST_OK ? add_time(l, c, SPENT_LOST, c->add[COUNTER_LOST_MS], e) : st;
 }
 
+/* What is in none of the attempts that have ended, those of this transaction included. */
+static int64_t uncounted_ms(const struct sqlite_ledger *l, int64_t worker, int64_t stage,
+    int64_t ms)
+{
+	size_t i;
+
+	for (i = 0; i < l->n_pending; i++) {
+		const struct counters *c = &l->pending[i];
+
+		if (c->worker == worker && c->stage == stage)
+			ms -= c->add[COUNTER_RUN_MS] + c->add[COUNTER_LOST_MS];
+	}
+	return ms;
+}
+
+static enum status add_void(struct sqlite_ledger *l, int64_t worker, const struct ledger_spent *s,
+    struct error *e)
+{
+	struct q q;
+
+	q_open(&q, l, "INSERT INTO spent(run, worker, stage, kind, ms) "
+	    "SELECT run, id, ?1, ?2, ?3 FROM worker WHERE id = ?4 "
+	    "ON CONFLICT(run, worker, stage, kind) DO UPDATE SET ms = ms + excluded.ms");
+	q_int(&q, s->stage);
+	q_int(&q, SPENT_VOID);
+	q_int(&q, s->ms);
+	q_int(&q, worker);
+	return q_run(&q, e);
+}
+
+enum status spent_void_rest(struct sqlite_ledger *l, int64_t worker, struct error *e)
+{
+	struct ledger_spent *list = NULL;
+	void *p = NULL;
+	size_t cap = 0;
+	size_t n = 0;
+	size_t i;
+	enum status st = ST_OK;
+	struct q q;
+
+	q_open(&q, l, "SELECT stage, sum(iif(kind = 0, ms, -ms)) FROM spent "
+	    "WHERE run = (SELECT run FROM worker WHERE id = ?1) AND worker = ?1 "
+	    "AND kind IN (0, 5, 6, 7) GROUP BY stage");
+	q_int(&q, worker);
+	while (st == ST_OK && q_row(&q)) {
+		st = mem_grow(&p, &cap, n + 1, sizeof(*list), e);
+		list = p;
+		if (st == ST_OK)
+			list[n++] = (struct ledger_spent){.stage = col_int(&q, 0),
+			    .ms = uncounted_ms(l, worker, col_int(&q, 0), col_int(&q, 1))};
+	}
+	st = q_end(&q, st, e);
+	for (i = 0; st == ST_OK && i < n; i++) {
+		if (list[i].ms > 0)
+			st = add_void(l, worker, &list[i], e);
+	}
+	free(p);
+	return st;
+}
+
 /* ---- looking ---- */
 
 enum status sqlite_spent(struct ledger *base, int64_t run, int generation, struct ledger_spent **out,

@@ -250,17 +250,19 @@ static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worke
 	struct shard_event ev = {
 		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
 	};
-	const struct ledger_attempt a = {
+	struct ledger_attempt a = {
 		.epoch = r->s.epoch, .worker = worker, .cause = cause, .exit_code = -1,
 		.run_ms = ran_ms,
 	};
 	bool taken = false;
-	enum status st = checkpoint_is_of(l, r->row, r->s.epoch, &ev.progressed, e);
+	enum status st = checkpoint_is_of(l, r->row, r->s.epoch, &ev.progressed, &a.kept_ms, e);
 
 	if (st == ST_OK)
 		st = row_step(l, r, &ev, policy, &taken, e);
 	if (st != ST_OK || !taken)
 		return st;
+	if (a.kept_ms > ran_ms)
+		a.kept_ms = ran_ms;
 	if (ran_ms >= 0) {
 		r->attempts++;
 		st = attempt_put(l, r, &a, e);
@@ -303,6 +305,8 @@ enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause ca
 		st = end_row(l, &rows[i], worker, cause, policy, ran, e);
 		*lost += ran >= 0;
 	}
+	if (st == ST_OK && cause == CAUSE_LOST)
+		st = spent_void_rest(l, worker, e);
 	if (st == ST_OK)
 		st = leave(l, worker, e);
 	free(rows);

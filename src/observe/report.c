@@ -70,6 +70,33 @@ static void share_out(struct report *r, const struct ledger_spent *list, size_t 
 	}
 }
 
+/* Attempts are told as they end, and the rest with each heartbeat: what is missing
+ * until then has been run. */
+static int64_t catch_up(struct report_times *t)
+{
+	int64_t ms = t->net_ms + t->lost_ms - t->running_ms;
+
+	if (ms <= 0)
+		return 0;
+	t->running_ms += ms;
+	t->slot_ms += ms;
+	return ms;
+}
+
+static void catch_up_all(struct report *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->n_stages; i++)
+		(void)catch_up(&r->stage[i].times);
+	for (i = 0; i < r->n_workers; i++) {
+		int64_t ms = r->worker[i].worker.gone ? 0 : catch_up(&r->worker[i].times);
+
+		r->times.running_ms += ms;
+		r->times.slot_ms += ms;
+	}
+}
+
 static enum status load_times(struct ledger *l, const struct ledger_run *run, struct report *r,
     struct error *e)
 {
@@ -79,6 +106,8 @@ static enum status load_times(struct ledger *l, const struct ledger_run *run, st
 
 	if (st == ST_OK)
 		share_out(r, list, n);
+	if (st == ST_OK)
+		catch_up_all(r);
 	free(list);
 	return st;
 }

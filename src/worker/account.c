@@ -93,6 +93,12 @@ static int32_t starts_of(const struct slot *slot)
 	return __atomic_load_n(&slot->starts, __ATOMIC_ACQUIRE);
 }
 
+/* It has no child, and nobody has told of the end of one. */
+static bool is_empty(const struct account *a, int lane)
+{
+	return starts_of(slots_at(a->slots, lane)) == a->ends[lane];
+}
+
 /* The child that runs in the lane now, unless the end of the one before it is
  * still to be told. */
 static void notice(struct account *a, int lane)
@@ -145,7 +151,7 @@ void account_rest(struct account *a, enum spent_kind kind, int stage, int64_t no
 
 		/* Of one that has had a child since, the end will say when. */
 		if ((slot->kind == SPENT_WAITING || slot->kind == SPENT_IDLE) &&
-		    starts_of(slot) == a->ends[i])
+		    is_empty(a, i))
 			turn(a, i, now_ns, kind, stage);
 	}
 	(void)pthread_mutex_unlock(&a->lock);
@@ -158,6 +164,48 @@ void account_set(struct account *a, int lane, enum spent_kind kind, int stage, i
 		turn(a, lane, now_ns, (enum spent_kind)a->at->rest_kind, a->at->rest_stage);
 	else
 		turn(a, lane, now_ns, kind, stage);
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+void account_unset(struct account *a, int lane, int64_t now_ns)
+{
+	const struct slot *slot;
+
+	if (lane < 0 || lane >= slots_count(a->slots))
+		return;
+	(void)pthread_mutex_lock(&a->lock);
+	slot = slots_at(a->slots, lane);
+	if ((slot->kind == SPENT_RESTORING || slot->kind == SPENT_CHECKPOINTING) &&
+	    is_empty(a, lane))
+		turn(a, lane, now_ns, (enum spent_kind)a->at->rest_kind, a->at->rest_stage);
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+int account_lend(struct account *a, enum spent_kind kind, int stage, int64_t now_ns)
+{
+	int lane = -1;
+	int i;
+
+	(void)pthread_mutex_lock(&a->lock);
+	for (i = 0; lane < 0 && i < slots_count(a->slots); i++) {
+		const struct slot *slot = slots_at(a->slots, i);
+
+		if ((slot->kind == SPENT_WAITING || slot->kind == SPENT_IDLE) && is_empty(a, i))
+			lane = i;
+	}
+	if (lane >= 0)
+		turn(a, lane, now_ns, kind, stage);
+	(void)pthread_mutex_unlock(&a->lock);
+	return lane;
+}
+
+void account_move(struct account *a, int stage, int64_t ns)
+{
+	if (ns <= 0)
+		return;
+	(void)pthread_mutex_lock(&a->lock);
+	a->at->time[stage].ns[SPENT_RUNNING] -= ns;
+	a->at->time[stage].ns[SPENT_CHECKPOINTING] += ns;
 	(void)pthread_mutex_unlock(&a->lock);
 }
 

@@ -35,6 +35,15 @@ void account_rest(struct account *a, enum spent_kind kind, int stage, int64_t no
  * account_set says that it rests again (SPENT_WAITING). For restoring before a
  * start and for saving after an end. */
 void account_set(struct account *a, int lane, enum spent_kind kind, int stage, int64_t now_ns);
+/* That is over, if it still is so: the slot rests again, or has a child. Nothing
+ * for lane -1. */
+void account_unset(struct account *a, int lane, int64_t now_ns);
+/* The same as account_set for some slot that rests, which waits for what is done
+ * elsewhere before its next child can start; its lane, or -1: none rests. */
+int account_lend(struct account *a, enum spent_kind kind, int stage, int64_t now_ns) MUST_USE;
+/* So much of what children of that stage ran was waiting for a checkpoint. For
+ * children whose end was told. */
+void account_move(struct account *a, int stage, int64_t ns);
 /* The end of a child, for each one, in the order in which a lane had them. */
 void account_ended(struct account *a, int lane, int stage, int64_t started_ns, int64_t ended_ns);
 /* Notices what the guardian has started, and that the worker is there. To be

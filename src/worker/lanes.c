@@ -234,6 +234,7 @@ static void slot_starting(struct slot *s, const struct request *r)
 	__atomic_store_n(&s->epoch, r->head.epoch, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->started_boot_ns, r->end.started_boot_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->stage, r->head.stage, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->ran_ns, r->head.ran_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->pgid, 0, __ATOMIC_RELEASE);
 	slot_state(s, SLOT_STARTING);
 }

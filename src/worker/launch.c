@@ -386,6 +386,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.append = batch_is_on(a) && a->first_started_ns != 0,
 		.timeout_ms = a->g->spec->timeout_ms,
 		.stage = account_stage(a->g->number),
+		.ran_ns = a->ran_ns,
 	};
 	const char **args = strings_vector(argv);
 	const char **vars = strings_vector(env);

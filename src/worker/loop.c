@@ -89,7 +89,10 @@ static void job_restore(uv_work_t *job)
 {
 	struct attempt *a = job->data;
 
+	int64_t began = sys_boot_ns();
+
 	a->step = save_restore(a, &a->step_error);
+	a->rec.restore_ms = (sys_boot_ns() - began) / 1000000;
 }
 
 static void job_restored(uv_work_t *job, int status)
@@ -99,6 +102,8 @@ static void job_restored(uv_work_t *job, int status)
 
 	(void)status;
 	w->restoring--;
+	account_unset(w->account, a->account_lane, sys_boot_ns());
+	a->account_lane = -1;
 	if (w->closing)
 		return;
 	if (a->step == ST_OK)
@@ -108,13 +113,23 @@ static void job_restored(uv_work_t *job, int status)
 	loop_step(w);
 }
 
+/* A slot that would have nothing to do waits for it. */
+static void begin_restore(struct attempt *a)
+{
+	struct work *w = a->w;
+
+	w->restoring++;
+	a->account_lane = account_lend(w->account, SPENT_RESTORING, account_stage(a->g->number),
+	    sys_boot_ns());
+}
+
 /* A claimed shard, once it has what it begins with. */
 static void make_ready(struct attempt *a)
 {
 	struct work *w = a->w;
 	enum status st;
 
-	a->run_lane = -1;
+	a->run_lane = a->account_lane = -1;
 	if (!save_is_kept(a->g)) {
 		attempt_push(&w->ready, a);
 		return;
@@ -129,7 +144,7 @@ static void make_ready(struct attempt *a)
 	    uv_queue_work(&w->loop, &a->job, job_restore, job_restored) != 0)
 		attempt_push(&w->ready, a);
 	else
-		w->restoring++;
+		begin_restore(a);
 }
 
 static void done_claim(struct op *op)
@@ -445,10 +460,30 @@ static void done_accept_empty(struct op *op)
 	attempt_free(a);
 }
 
+/* What it ran, once its last child has ended. */
+static void count_time(struct attempt *a)
+{
+	account_move(a->w->account, account_stage(a->g->number), a->inside_ns);
+	a->ran_ns -= a->inside_ns;
+	a->inside_ns = 0;
+	a->rec.run_ms = account_ms(a->w->account, a->ran_ns);
+	a->rec.checkpoint_ms = a->checkpoint_ns / 1000000;
+}
+
+/* Of an attempt that has no result, its last checkpoint keeps what was before. */
+static void count_kept(struct attempt *a)
+{
+	int64_t ms = a->kept_ns / 1000000;
+
+	a->rec.kept_ms = a->rec.cause == CAUSE_DONE || a->input_changed ? 0
+	    : ms < a->rec.run_ms ? ms : a->rec.run_ms;
+}
+
 static void settle(struct attempt *a)
 {
 	struct work *w = a->w;
 
+	count_kept(a);
 	a->rec.epoch = a->shard.s.epoch;
 	a->rec.worker = w->me.id;
 	if (a->rec.cause != CAUSE_DONE) {
@@ -493,16 +528,15 @@ static bool is_suspect(const struct attempt *a)
 
 void loop_judge(struct attempt *a)
 {
-	const struct guardian_end *end = &a->end;
 	struct work *w = a->w;
 
 	if (is_suspect(a) && w->stop_level > 0)
 		a->stopped = true;
 	wrap_classify(a);
-	a->rec.run_ms = account_ms(w->account, end->ended_boot_ns - end->started_boot_ns);
+	count_time(a);
 	a->after = a->shard.version;
 	if (a->rec.cause == CAUSE_DONE) {
-		int64_t us = (end->ended_boot_ns - end->started_boot_ns) / 1000 + 1;
+		int64_t us = a->ran_ns / 1000 + 1;
 
 		a->g->avg_run_us = a->g->avg_run_us == 0 ? us : (a->g->avg_run_us * 7 + us) / 8;
 	}
@@ -533,6 +567,8 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	a->end = *end;
 	account_ended(w->account, end->lane, account_stage(a->g->number), end->started_boot_ns,
 	    end->ended_boot_ns);
+	if (end->started_boot_ns != 0)
+		a->ran_ns += end->ended_boot_ns - end->started_boot_ns;
 	if (batch_took_end(a))
 		return;
 	if (end->fate == GUARDIAN_NOT_STARTED) {
@@ -599,6 +635,8 @@ void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
+	count_time(a); /* of batches before */
+	count_kept(a);
 	record_end(a);
 }
 

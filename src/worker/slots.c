@@ -32,7 +32,7 @@ struct table {
 	struct slot slots[];
 };
 
-_Static_assert(sizeof(struct slot) == 64, "layout of the file");
+_Static_assert(sizeof(struct slot) == 72, "layout of the file");
 _Static_assert(sizeof(struct slots_time) == 56, "layout of the file");
 _Static_assert(offsetof(struct table, account) == 128, "layout of the file");
 _Static_assert(offsetof(struct slots_account, time) == 64, "layout of the file");
@@ -269,5 +269,6 @@ int64_t slots_ran_ns(struct slots *s, int64_t row, int64_t epoch, int64_t until_
 		return -1;
 	if (at->state == SLOT_ENDED && at->ended_boot_ns < until_boot_ns)
 		until_boot_ns = at->ended_boot_ns;
-	return until_boot_ns > at->started_boot_ns ? until_boot_ns - at->started_boot_ns : 0;
+	return at->ran_ns + (until_boot_ns > at->started_boot_ns
+	    ? until_boot_ns - at->started_boot_ns : 0);
 }

@@ -43,6 +43,7 @@ struct slot {
 	/* The guardian's again. */
 	int32_t stage;     /* of the attempt, below SLOTS_STAGES */
 	int32_t starts;    /* children that it has had: goes up before STARTED */
+	int64_t ran_ns;    /* what the attempt ran before this child, in other ones */
 };
 
 /* Where the time of the slots went, so far: account.h. */
@@ -108,7 +109,7 @@ int64_t slots_fence_get(const struct slots *s);
 /* When the attempt of that shard and epoch was started (CLOCK_BOOTTIME ns), or
  * -1 if it was not. One that is just being started counts as started. */
 int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch);
-/* For how long that attempt ran, in ns: to its end, or to `until` (CLOCK_BOOTTIME
+/* For how long that attempt ran, in ns, in this child and those before it: to its end, or to `until` (CLOCK_BOOTTIME
  * ns) if that was earlier or none is known. -1 if it was not started. */
 int64_t slots_ran_ns(struct slots *s, int64_t row, int64_t epoch, int64_t until_boot_ns);
 

@@ -66,7 +66,14 @@ struct attempt {
 	char *folder;             /* $EBB_CHECKPOINT; NULL: none */
 	char *own_copy;           /* of the folder, by its last checkpoint */
 	uint64_t n_saves;
+	int64_t ran_ns;           /* its children that have ended; without inside_ns once
+	                           * that is judged */
+	int64_t inside_ns;        /* of it, the task waited for checkpoints */
+	int64_t kept_ns;          /* of it, before its last durable checkpoint */
+	int64_t checkpoint_ns;    /* from asking for checkpoints to the answers */
+	int account_lane;         /* of account_lend or account_set; -1: none */
 	int64_t save_began_ms;
+	int64_t save_began_ns;
 	int64_t save_ms;          /* what its last checkpoint took; 0: none yet */
 	int64_t batch_at;         /* bytes of the shard that batches have processed */
 	int64_t batch_size;       /* of private_path after the last good one */

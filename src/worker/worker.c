@@ -323,10 +323,11 @@ static int64_t ran_here(void *arg, int64_t row, int64_t epoch)
 	const struct attempt *a;
 	int64_t ns;
 
-	/* One whose end came too late to be judged. */
+	/* One whose end came too late to be judged, or between two batches. */
 	for (a = w->all; a != NULL; a = a->all_next) {
-		if (a->shard.row == row && a->shard.s.epoch == epoch && a->end.started_boot_ns > 0)
-			return (a->end.ended_boot_ns - a->end.started_boot_ns) / 1000000;
+		if (a->shard.row == row && a->shard.s.epoch == epoch && a->ran_ns > 0 &&
+		    w->inflight[a->id % INFLIGHT_MAX] != a)
+			return a->ran_ns / 1000000;
 	}
 	ns = slots_ran_ns(w->body->slots, row, epoch, sys_boot_ns());
 	return ns < 0 ? -1 : ns / 1000000;

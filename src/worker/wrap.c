@@ -153,12 +153,9 @@ void wrap_classify(struct attempt *a)
 	r->slot = end->lane + 1;
 	r->exit_code = end->exit_code;
 	r->exit_signal = end->exit_signal;
-	r->run_ms = (end->ended_boot_ns - end->started_boot_ns) / 1000000;
 	r->started_wall_ms = (sys_wall_ns() - (sys_boot_ns() - end->started_boot_ns)) / 1000000;
-	if (a->first_started_ns != 0) {
-		r->run_ms = (end->ended_boot_ns - a->first_started_ns) / 1000000;
+	if (a->first_started_ns != 0)
 		r->started_wall_ms -= (end->started_boot_ns - a->first_started_ns) / 1000000;
-	}
 	r->cpu_ms = (end->cpu_us + a->batch_cpu_us) / 1000;
 	r->max_rss_kib = end->max_rss_kib;
 	r->out_bytes = end->out_bytes;

@@ -73,7 +73,8 @@ def test_all_time_is_somewhere(box):
     assert result.code == 0, result.err
     slot_ms, total = check_account(box, 3)
     assert total[LOST] > 0 and total[NET] >= 40 * 200 and total[WAITING] > 0
-    assert total[NET] + total[LOST] == pytest.approx(total[RUNNING], rel=0.01, abs=10)
+    became = total[NET] + total[LOST] + total[VOID]
+    assert became == pytest.approx(total[RUNNING], rel=0.01, abs=10)
     assert slot_ms > total[RUNNING]
     assert query(box, "select sum(ms) from spent where kind = 6") == \
         query(box, "select sum(run_ms) from stage")
@@ -120,7 +121,84 @@ def test_waiting_and_idle(box):
     box.map("-j1", "--retries", "2", "--retry-delay", "1s",
             "[ $EBB_FAILURES = 1 ] # {}", ":::", "a", code=None)
     _, total = check_account(box, 1)
-    assert total[WAITING] > 400
+    assert total[WAITING] > 80
     box.map("-j2", "--fresh", "sleep 1; : {}", ":::", "a")
     _, total = check_account(box, 2)
     assert 800 < total[IDLE] < 2500
+
+
+SAVES = """
+version: 1
+name: saves
+stages:
+  s:
+    input: {count: 1}
+    run: ./steps.sh
+    output: out.txt
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.limit(40)
+def test_a_checkpoint_keeps_what_was_before_it(box):
+    """Of a task that is killed after it, whoever sees to that: it, or its worker."""
+    box.script("steps.sh", r"""
+n=$(cat "$EBB_CHECKPOINT/n" 2>/dev/null || echo 0)
+sleep 0.5
+head -c 50000000 /dev/zero >"$EBB_CHECKPOINT/zeros"
+[ "$n" = 2 ] && exit 0
+echo $((n + 1)) >"$EBB_CHECKPOINT/n"
+"$EBB" task checkpoint || exit 1
+echo saved >>"$EBBTEST_LOG"
+[ "$n" = 1 ] && exit 85
+sleep 60
+""")
+    box.write("p.yaml", SAVES)
+    env = {"EBB": ebbtest.ebb_bin()}
+    run = box.begin("run", "-j1", "p.yaml", **env)
+    wait_for_lines(box, 1)
+    time.sleep(0.5)
+    box.crash(run)
+    box.ebb("run", "-j1", "p.yaml", **env)
+    _, total = check_account(box, 2)
+    lost, again, done = query(box, "select cause, run_ms, kept_ms, checkpoint_ms, restore_ms "
+                              "from attempt order by epoch")
+    assert (lost[0], again[0], done[0]) == (3, 1, 0)
+    assert 480 < lost[2] < lost[1] - 400
+    assert again[2] >= 480 and again[2] <= again[1] and again[3] > 0
+    assert done[2:4] == (0, 0)
+    assert total[2] == pytest.approx(again[3], abs=2) and done[4] > 0
+    assert 0 <= total[1] <= again[4] + done[4] + 2
+    assert total[NET] == lost[2] + again[2] + done[1]
+
+
+@pytest.mark.alone
+@pytest.mark.limit(40)
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_batches_are_one_attempt(box, sig):
+    box.write("in.txt", "".join("%d\n" % n for n in range(12)))
+    box.write("p.yaml", """
+version: 1
+name: b
+stages:
+  s:
+    input: in.txt
+    shard: {by: bytes, size: 1MiB, records: lines}
+    run: 'echo x >>"$EBBTEST_LOG"; sleep 0.3; cat'
+    batch: 2
+    checkpoint: {every: 100ms}
+    output: out.txt
+""")
+    run = box.begin("run", "-j1", "p.yaml")
+    wait_for_lines(box, 3)
+    time.sleep(0.1)
+    os.kill(run.pid, sig)
+    assert run.wait(10).code in (75, -9)
+    box.ebb("run", "-j1", "p.yaml")
+    assert box.read("out.txt") == b"".join(b"%d\n" % n for n in range(12))
+    _, total = check_account(box, 2)
+    first, second = query(box, "select cause, run_ms, kept_ms, checkpoint_ms from attempt order by epoch")
+    assert first[1] >= 600 and 590 <= first[2] <= first[1] and second[0] == 0
+    assert second[1] >= 900 and second[2] == 0
+    assert total[2] == pytest.approx(first[3] + second[3], abs=10)
+    assert total[NET] == first[2] + second[1]

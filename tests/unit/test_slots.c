@@ -60,7 +60,7 @@ static void create_and_open(void **state)
 
 	assert_int_equal(slots_create(p->path, 3, token, &s, &e), ST_OK);
 	assert_int_equal(stat(p->path, &sb), 0);
-	assert_int_equal(sb.st_size, 192 + 257 * 56 + 3 * 64);
+	assert_int_equal(sb.st_size, 192 + 257 * 56 + 3 * 72);
 	assert_int_equal(sb.st_mode & 0777, 0600);
 	assert_int_equal(slots_count(s), 3);
 	slots_at(s, 2)->row = 7;
