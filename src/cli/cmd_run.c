@@ -11,8 +11,10 @@
 #include "cli/cpus.h"
 #include "cli/drive.h"
 #include "cli/pipeline_file.h"
+#include "cli/result_file.h"
 
 struct run_values {
+	const char *result;
 	const char *state;
 	const char *if_running;
 	const char *log;
@@ -47,6 +49,8 @@ static const struct option run_options[] = {
 	    "a worker silent for so long has lost its shards (default 30s)",
 	    .min = 200, .max = 86400000},
 	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
+	{0, "result", OPTION_TEXT, AT(result), "FILE",
+	    "write there as JSON what became of it, whatever that is (docs/formats.md)"},
 	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
 	    "old logs and runs go when the state grows past it (default 10GiB)"},
 	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
@@ -104,18 +108,77 @@ static int say_problems(const char *path, const struct pipeline_problems *p)
 	return EXIT_BAD_USAGE;
 }
 
+/* What one start needs, to be freed in any case. */
+struct run_job {
+	struct drive d;
+	struct pipeline_file file;
+	struct buf state;
+	struct buf joblog;
+	struct buf result;
+};
+
+static void job_free(struct run_job *j)
+{
+	pipeline_file_free(&j->file);
+	buf_free(&j->state);
+	buf_free(&j->joblog);
+	buf_free(&j->result);
+}
+
+/* Names on the command line are seen from where ebb was started, those in the file
+ * from its own folder. */
+static enum status read_job(const char *path, const struct run_values *v, struct run_job *j,
+    struct error *e)
+{
+	const char *state = v->state != NULL ? v->state : getenv("EBB_STATE");
+	enum status st = make_absolute(v->result, &j->result, e);
+
+	if (st == ST_OK && path == NULL)
+		st = error_set(e, ST_CONFIG, "which file? such as: ebb run pipeline.yaml");
+	if (st == ST_OK)
+		st = make_absolute(state, &j->state, e);
+	if (st == ST_OK)
+		st = make_absolute(v->joblog, &j->joblog, e);
+	if (st == ST_OK)
+		st = pipeline_file_read(path, &v->set, &j->file, e);
+	if (st == ST_OK)
+		st = pipeline_file_enter(path, e);
+	return st == ST_OK ? check_stages(&j->file.pipeline, e) : st;
+}
+
+static enum status make_job(const char *path, const struct run_values *v, struct run_job *j,
+    struct error *e)
+{
+	struct drive *d = &j->d;
+	enum status st = read_job(path, v, j, e);
+
+	if (st == ST_OK)
+		st = cpus_parse_jobs(v->jobs, &d->slots, e);
+	if (st == ST_OK)
+		st = common_grace(v->grace_ms, &d->grace_ms, e);
+	d->state = j->state.data;
+	d->pipeline = &j->file.pipeline;
+	d->input.plan = true;
+	d->if_running = v->if_running;
+	d->fresh = v->fresh;
+	d->skip_done = !v->fresh;
+	d->lease_ms = v->lease_ms;
+	d->state_max_bytes = v->state_max;
+	d->joblog = j->joblog.data;
+	d->result = j->result.data;
+	d->show_stderr = !v->no_stderr;
+	d->quiet = v->quiet;
+	return st;
+}
+
 static int run_main(int argc, char **argv)
 {
 	struct run_values v = {.if_running = "fail", .grace_ms = -1, .lease_ms = 30000,
 	    .state_max = (int64_t)10 << 30};
-	struct drive d = {0};
-	struct pipeline_file file = {0};
-	struct buf state = {0};
-	struct buf joblog = {0};
+	struct run_job j = {0};
 	struct error e;
 	int code;
 	const char *words[COMMON_WORDS_MAX + 1];
-	const char *given_state;
 	enum status st;
 
 	if (!common_parse(&verb_run, argc, argv, &v, words, &code)) {
@@ -123,41 +186,17 @@ static int run_main(int argc, char **argv)
 		return code;
 	}
 	log_setup(LOG_INFO, v.log != NULL && strcmp(v.log, "json") == 0);
-	given_state = v.state != NULL ? v.state : getenv("EBB_STATE");
-	st = words[0] == NULL ? error_set(&e, ST_CONFIG, "which file? such as: ebb run pipeline.yaml")
-	    : make_absolute(given_state, &state, &e);
-	if (st == ST_OK)
-		st = make_absolute(v.joblog, &joblog, &e);
-	if (st == ST_OK)
-		st = pipeline_file_read(words[0], &v.set, &file, &e);
-	if (st == ST_OK)
-		st = pipeline_file_enter(words[0], &e);
-	if (st == ST_OK)
-		st = check_stages(&file.pipeline, &e);
-	if (st == ST_OK)
-		st = cpus_parse_jobs(v.jobs, &d.slots, &e);
-	if (st == ST_OK)
-		st = common_grace(v.grace_ms, &d.grace_ms, &e);
-	d.state = state.data;
-	d.pipeline = &file.pipeline;
-	d.input.plan = true;
-	d.if_running = v.if_running;
-	d.fresh = v.fresh;
-	d.skip_done = !v.fresh;
-	d.lease_ms = v.lease_ms;
-	d.state_max_bytes = v.state_max;
-	d.joblog = joblog.data;
-	d.show_stderr = !v.no_stderr;
-	d.quiet = v.quiet;
-	if (st == ST_OK)
-		code = drive_run(&d);
-	else if (file.problems.n > 0)
-		code = say_problems(words[0], &file.problems);
-	else
-		code = common_fail(st, &e);
-	pipeline_file_free(&file);
-	buf_free(&state);
-	buf_free(&joblog);
+	st = make_job(words[0], &v, &j, &e);
+	if (st == ST_OK) {
+		code = drive_run(&j.d);
+	} else {
+		struct result_facts facts = {.error = e.text};
+
+		facts.code = j.file.problems.n > 0 ? say_problems(words[0], &j.file.problems)
+		    : common_fail(st, &e);
+		code = result_file_write(j.result.data, &facts);
+	}
+	job_free(&j);
 	free(v.set.list);
 	return code;
 }

@@ -20,11 +20,12 @@ struct drive {
 	int64_t state_max_bytes;
 	struct halt_rule halt;
 	const char *joblog;
+	const char *result;       /* file to write at the end, or NULL */
 	bool show_stderr;
 	bool quiet;
 };
 
-/* Runs it to the end or to a stop and says what happened. */
+/* Runs it to the end or to a stop and says what happened, in the result file too. */
 int drive_run(const struct drive *d);
 
 #endif
