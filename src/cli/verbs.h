@@ -15,6 +15,7 @@ extern const struct verb verb_retry;
 extern const struct verb verb_gc;
 extern const struct verb verb_doctor;
 extern const struct verb verb_task;
+extern const struct verb verb_completion;
 extern const struct verb verb_help;
 
 /* NULL when there is no such verb. */
