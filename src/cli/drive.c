@@ -256,7 +256,8 @@ static struct worker_options worker_options(const struct driving *g)
 	const struct drive *d = g->d;
 	struct worker_options wo = {
 		.state = g->state, .run_lock = g->lock,
-		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
+		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run,
+		.input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,
 		.log_cap_bytes = LOG_CAP,
@@ -394,6 +395,7 @@ static int conclude(struct driving *g, struct result_facts *f)
 		f->code = summary_print(f->options, f->result, f->report == NULL ? NULL
 		    : &report.times, g->d->quiet);
 	code = result_file_write(g->d->result, f);
+	f->report = NULL;
 	report_free(&report);
 	return code;
 }

@@ -77,8 +77,8 @@ enum status spent_count(struct sqlite_ledger *l, const struct counters *c, struc
 
 /* ---- looking ---- */
 
-enum status sqlite_spent(struct ledger *base, int64_t run, int generation, struct ledger_spent **out,
-    size_t *n, struct error *e)
+enum status sqlite_spent(struct ledger *base, int64_t run, int generation,
+    struct ledger_spent **out, size_t *n, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	void *list = NULL;
