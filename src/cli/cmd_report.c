@@ -48,9 +48,9 @@ static int report_main(int argc, char **argv)
 	opt.shards = (size_t)v.shards;
 	st = report_load(view.ledger, &view.run, &opt, &report, &e);
 	if (st == ST_OK && v.json)
-		report_json(&report, &view.run, state, &b);
+		report_show_json(&report, &view.run, state, &b);
 	else if (st == ST_OK)
-		report_text(&report, &view.run, state, &b);
+		report_show_text(&report, &view.run, state, &b);
 	if (st == ST_OK)
 		report_free(&report);
 	common_view_close(&view);

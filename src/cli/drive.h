@@ -25,11 +25,12 @@ struct drive {
 	const char *lifecycle;
 	const char *stop_file;
 	const char *joblog;
+	const char *result;       /* file to write at the end, or NULL */
 	bool show_stderr;
 	bool quiet;
 };
 
-/* Runs it to the end or to a stop and says what happened. */
+/* Runs it to the end or to a stop and says what happened, in the result file too. */
 int drive_run(const struct drive *d);
 
 #endif

@@ -19,6 +19,7 @@ extern const struct verb verb_gc;
 extern const struct verb verb_doctor;
 extern const struct verb verb_task;
 extern const struct verb verb_validate;
+extern const struct verb verb_completion;
 extern const struct verb verb_help;
 
 /* NULL when there is no such verb. */

@@ -578,8 +578,8 @@ struct ledger_spent {
 /* What a worker has spent since it came, and for how long it has been present:
  * totals, not additions, so that saying them again (by whoever buries it too)
  * is fine: a later word replaces an earlier one. `worker` in the rows is not looked
- * at; kinds are below SPENT_SAID_KINDS; zeros change nothing. Also of a worker that is gone. Meant to share a
- * group with something else. ST_NOT_FOUND: no such worker. */
+ * at; kinds are below SPENT_SAID_KINDS; zeros change nothing. Also of a worker that
+ * is gone. Meant to share a group with something else. ST_NOT_FOUND: no such worker. */
 enum status ledger_spent_put(struct ledger *l, int64_t worker, int64_t present_ms,
     const struct ledger_spent *rows, size_t n, struct error *e) MUST_USE;
 /* Of all workers of one generation of a run (0: the newest), by worker, stage and

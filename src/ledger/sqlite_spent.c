@@ -137,8 +137,8 @@ enum status spent_void_rest(struct sqlite_ledger *l, int64_t worker, struct erro
 
 /* ---- looking ---- */
 
-enum status sqlite_spent(struct ledger *base, int64_t run, int generation, struct ledger_spent **out,
-    size_t *n, struct error *e)
+enum status sqlite_spent(struct ledger *base, int64_t run, int generation,
+    struct ledger_spent **out, size_t *n, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	void *list = NULL;

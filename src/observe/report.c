@@ -188,12 +188,11 @@ static enum status load_stages(struct ledger *l, const struct ledger_run *run, s
 	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
 	    : ledger_run_stages(l, run->id, run->generation, list, STAGES_MAX, &n, e);
 
-	if (st == ST_OK) {
+	if (st == ST_OK)
 		r->stage = mem_zero((n + 1) * sizeof(*r->stage));
-		if (r->stage == NULL)
-			st = error_set(e, ST_NO_MEMORY, "out of memory");
-	}
-	for (i = 0; st == ST_OK && i < n; i++)
+	if (st == ST_OK && r->stage == NULL)
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	for (i = 0; r->stage != NULL && i < n; i++)
 		r->stage[r->n_stages++].stage = list[i];
 	ledger_stages_sum(list, st == ST_OK ? n : 0, &r->all);
 	free(list);

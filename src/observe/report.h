@@ -85,9 +85,9 @@ double report_wall_over_net(const struct report *r);
  * Appends nothing when no time has passed. */
 void report_line(const struct report_times *t, struct buf *out);
 /* For people, and for programs (docs/formats.md); `state` is what the run's is called. */
-void report_text(const struct report *r, const struct ledger_run *run, const char *state,
+void report_show_text(const struct report *r, const struct ledger_run *run, const char *state,
     struct buf *out);
-void report_json(const struct report *r, const struct ledger_run *run, const char *state,
+void report_show_json(const struct report *r, const struct ledger_run *run, const char *state,
     struct buf *out);
 /* The members of an object, without braces; summary and report share them. */
 void report_json_times(const struct report_times *t, struct buf *out);

@@ -30,7 +30,7 @@ static const struct column columns[] = {
 	{"idle", "idle", "idle", COLUMN(idle_ms), true},
 };
 
-enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
+enum { COLUMNS = sizeof(columns) / sizeof(columns[0]), ATTEMPTS_SHOWN = 4 };
 
 static int64_t value_of(const struct report_times *t, const struct column *c)
 {
@@ -139,9 +139,12 @@ static void text_shards(const struct report *r, const char *title, const struct 
 		str_display(out, s->name, strlen(s->name), 60);
 		buf_printf(out, "  %.1f s in %d attempt%s:", (double)s->worst.ms / 1000,
 		    s->worst.attempts, s->worst.attempts == 1 ? "" : "s");
-		for (k = 0; k < s->n_attempts; k++)
-			buf_printf(out, "%s %s %.1f s", k > 0 ? "," : "",
-			    cause_name(s->attempt[k].cause), (double)s->attempt[k].run_ms / 1000);
+		k = s->n_attempts > ATTEMPTS_SHOWN ? s->n_attempts - ATTEMPTS_SHOWN : 0;
+		buf_str(out, k > 0 ? " ...," : "");
+		for (; k < s->n_attempts; k++)
+			buf_printf(out, " %s %.1f s%s", cause_name(s->attempt[k].cause),
+			    (double)s->attempt[k].run_ms / 1000,
+			    k + 1 < s->n_attempts ? "," : "");
 		buf_char(out, '\n');
 	}
 }
@@ -170,7 +173,7 @@ static void text_events(const struct report *r, struct buf *out)
 	}
 }
 
-void report_text(const struct report *r, const struct ledger_run *run, const char *state,
+void report_show_text(const struct report *r, const struct ledger_run *run, const char *state,
     struct buf *out)
 {
 	buf_printf(out, "%s %s  ", run->name, state);
@@ -311,7 +314,7 @@ static void json_events(const struct report *r, struct buf *out)
 	buf_char(out, ']');
 }
 
-void report_json(const struct report *r, const struct ledger_run *run, const char *state,
+void report_show_json(const struct report *r, const struct ledger_run *run, const char *state,
     struct buf *out)
 {
 	buf_printf(out, "{\"ebb_report\":1,\"run\":\"%s\",\"state\":\"%s\",\"generation\":%d,"
