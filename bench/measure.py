@@ -279,8 +279,14 @@ def ratio_of_rounds(faster, slower):
     return statistics.median(a / b for a, b in zip(faster, slower))
 
 
+class Exact(float):
+    """A ratio whose fourth digit counts."""
+
+
 def number(value):
     """Three digits that count, for people and scripts."""
+    if isinstance(value, Exact):
+        return f"{value:.4f}"
     if isinstance(value, int):
         return str(value)
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3

@@ -13,6 +13,7 @@
 struct logs_values {
 	const char *state;
 	const char *run;
+	const char *stage;
 	bool all;
 };
 
@@ -21,6 +22,8 @@ static const struct option logs_options[] = {
 	    "of all attempts (default: the last)"},
 	{0, "run", OPTION_TEXT, offsetof(struct logs_values, run), "RUN",
 	    "of this run (default: the newest)"},
+	{0, "stage", OPTION_TEXT, offsetof(struct logs_values, stage), "NAME",
+	    "a shard of that stage (default: of any)"},
 	{0, "state", OPTION_TEXT, offsetof(struct logs_values, state), "DIR",
 	    "the state folder (default $EBB_STATE, else .ebb)"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
@@ -112,7 +115,9 @@ static int logs_main(int argc, char **argv)
 	st = common_view_open(v.state, v.run, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	st = common_find_shard(&view, words[0], &s, &e);
+	st = common_view_select(&view, v.stage, &e);
+	if (st == ST_OK)
+		st = common_find_shard(&view, words[0], &s, &e);
 	if (st == ST_OK) {
 		code = show_attempts(&view, &s, v.all);
 		ledger_shard_free(&s);
@@ -129,7 +134,8 @@ const struct verb verb_logs = {
 	.usage = "ebb logs [options] SHARD",
 	.summary = "ebb logs: what a shard wrote to stderr, and how its attempts ended",
 	.text = "SHARD is a name (a.log, a.log#3), a number from ebb shards (17, or #17 where\n"
-	    "an item is called 17), or a prefix that fits one shard only.\n"
+	    "an item is called 17), or a prefix that fits one shard only; of a pipeline also\n"
+	    "STAGE:NAME.\n"
 	    "\nexamples:\n  ebb logs access-07-01.log.gz#3\n  ebb logs --all 17\n",
 	.options = logs_options,
 	.run = logs_main,

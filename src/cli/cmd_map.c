@@ -9,10 +9,12 @@
 #include "cli/cpus.h"
 #include "cli/drive.h"
 #include "cli/map_words.h"
+#include "cli/result_file.h"
 #include "shard/records.h"
 #include "worker/dryrun.h"
 
 struct map_values {
+	const char *result;
 	const char *out;
 	const char *out_root;
 	const char *jobs;
@@ -101,6 +103,8 @@ static const struct option map_options[] = {
 	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME",
 	    "a worker silent for so long has lost its shards (default 30s)",
 	    .min = 200, .max = 86400000},
+	{0, "result", OPTION_TEXT, AT(result), "FILE",
+	    "write there as JSON what became of it, whatever that is (docs/formats.md)"},
 	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
 	    "old logs and runs go when the state grows past it (default 10GiB)"},
 	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
@@ -385,12 +389,15 @@ static int map_main(int argc, char **argv)
 	if (st == ST_OK)
 		st = make_drive(&v, &w, &d, &e);
 	d.pipeline = &pipeline;
+	d.result = v.result;
 	if (st == ST_OK)
 		warn_pattern(&w);
 	if (st == ST_OK && v.dry_run)
 		st = dryrun_print(&pipeline.stage[0], &d.input, &e);
 	if (st != ST_OK) {
-		code = common_fail(st, &e);
+		struct result_facts facts = {.error = e.text, .code = common_fail(st, &e)};
+
+		code = result_file_write(v.result, &facts);
 	} else if (v.dry_run) {
 		code = EXIT_DONE;
 	} else {

@@ -10,6 +10,7 @@
 
 struct retry_values {
 	const char *state;
+	const char *stage;
 	int64_t jobs;
 	bool quiet;
 };
@@ -19,10 +20,22 @@ static const struct option retry_options[] = {
 	    "commands at once (default: CPU affinity and cgroup quota)", .min = 1, .max = 512},
 	{'q', "quiet", OPTION_FLAG, offsetof(struct retry_values, quiet), NULL,
 	    "say nothing when all goes well"},
+	{0, "stage", OPTION_TEXT, offsetof(struct retry_values, stage), "NAME",
+	    "only what failed in that stage (default: in any)"},
 	{0, "state", OPTION_TEXT, offsetof(struct retry_values, state), "DIR",
 	    "the state folder (default $EBB_STATE, else .ebb)"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
+
+static int64_t count_failed(const struct common_view *v)
+{
+	int64_t n = 0;
+	size_t i;
+
+	for (i = v->first; i < v->end; i++)
+		n += ledger_stage_failed(&v->stage[i]);
+	return n;
+}
 
 static int retry_main(int argc, char **argv)
 {
@@ -47,13 +60,16 @@ static int retry_main(int argc, char **argv)
 		buf_free(&state);
 		return common_fail(st, &e);
 	}
-	failed = ledger_stage_failed(&view.stage);
-	st = pipeline_decode(view.run.spec, &pipeline, &e);
+	st = common_view_select(&view, v.stage, &e);
+	failed = count_failed(&view);
+	if (st == ST_OK)
+		st = pipeline_decode(view.run.spec, &pipeline, &e);
 	if (st == ST_OK)
 		st = common_grace(-1, &d.grace_ms, &e);
 	if (st == ST_OK && failed == 0)
 		log_line(LOG_INFO, "%s: nothing failed, nothing to retry", view.run.name);
-	else if (st == ST_OK && !view.stage.plan_complete)
+	else if (st == ST_OK && !view.stage[0].plan_complete &&
+	    pipeline.stage[0].n_sources == 0)
 		st = error_set(&e, ST_CONFIG, "the list of %s was not read to its end; start the "
 		    "same line again, which retries what failed", view.run.name);
 	if (st == ST_OK)
@@ -61,6 +77,7 @@ static int retry_main(int argc, char **argv)
 	common_view_close(&view);
 	if (st == ST_OK && failed > 0) {
 		d.state = state.data;
+		d.retry_stage = v.stage;
 		d.pipeline = &pipeline;
 		d.slots = v.jobs > 0 ? (int)v.jobs : cpus_available();
 		d.quiet = v.quiet;

@@ -9,8 +9,10 @@
 #include "cli/drive.h"
 #include "cli/pipeline_file.h"
 #include "cli/precheck.h"
+#include "cli/result_file.h"
 
 struct run_values {
+	const char *result;
 	const char *state;
 	const char *if_running;
 	const char *log;
@@ -54,6 +56,8 @@ static const struct option run_options[] = {
 	{0, "stop-file", OPTION_TEXT, AT(stop_file), "PATH",
 	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"},
 	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
+	{0, "result", OPTION_TEXT, AT(result), "FILE",
+	    "write there as JSON what became of it, whatever that is (docs/formats.md)"},
 	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
 	    "old logs and runs go when the state grows past it (default 10GiB)"},
 	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
@@ -98,34 +102,94 @@ static int run_problems(const char *path, const struct pipeline_problems *p)
 	return EXIT_BAD_USAGE;
 }
 
-static void fill_run_drive(const struct run_values *v, struct drive *d)
+/* What one start needs, to be freed in any case. */
+struct run_job {
+	struct drive d;
+	struct pipeline_file file;
+	struct precheck pre;
+	struct buf state;
+	struct buf joblog;
+	struct buf result;
+	struct buf stop_file;
+};
+
+static void job_free(struct run_job *j)
 {
+	precheck_free(&j->pre);
+	pipeline_file_free(&j->file);
+	buf_free(&j->state);
+	buf_free(&j->joblog);
+	buf_free(&j->result);
+	buf_free(&j->stop_file);
+}
+
+/* Names on the command line are seen from where ebb was started, those in the file
+ * from its own folder. */
+static enum status read_job(const char *path, const struct run_values *v, struct run_job *j,
+    struct error *e)
+{
+	const char *state = v->state != NULL ? v->state : getenv("EBB_STATE");
+	enum status st = common_absolute(v->result, &j->result, e);
+
+	if (st == ST_OK && path == NULL)
+		st = error_set(e, ST_CONFIG, "which file? such as: ebb run pipeline.yaml");
+	if (st == ST_OK)
+		st = common_absolute(state, &j->state, e);
+	if (st == ST_OK)
+		st = common_absolute(v->joblog, &j->joblog, e);
+	if (st == ST_OK)
+		st = common_absolute(v->stop_file, &j->stop_file, e);
+	if (st == ST_OK)
+		st = common_check_pool(v->pool, e);
+	if (st == ST_OK)
+		st = pipeline_file_read(path, &v->set, &j->file, e);
+	if (st == ST_OK)
+		st = pipeline_file_enter(path, e);
+	if (st == ST_OK)
+		st = precheck_run(&j->file.pipeline, &j->file.spots, &j->pre, e);
+	if (st == ST_OK)
+		check_built(&j->file, &j->pre.errors);
+	return st;
+}
+
+static enum status make_job(const char *path, const struct run_values *v, struct run_job *j,
+    struct error *e)
+{
+	struct drive *d = &j->d;
+	enum status st = read_job(path, v, j, e);
+
+	if (st == ST_OK)
+		st = cpus_parse_jobs(v->jobs, &d->slots, e);
+	if (st == ST_OK)
+		st = common_grace(v->grace_ms, &d->grace_ms, e);
+	d->state = j->state.data;
+	d->pipeline = &j->file.pipeline;
 	d->input.plan = true;
 	d->if_running = v->if_running;
 	d->fresh = v->fresh;
 	d->skip_done = !v->fresh;
 	d->lease_ms = v->lease_ms;
 	d->state_max_bytes = v->state_max;
+	d->joblog = j->joblog.data;
+	d->result = j->result.data;
 	d->pool = v->pool;
 	d->lifecycle = v->lifecycle;
+	d->stop_file = j->stop_file.data;
 	d->show_stderr = !v->no_stderr;
 	d->quiet = v->quiet;
+	if (st == ST_OK && j->pre.errors.n > 0)
+		st = error_set(e, ST_CONFIG, "%s cannot be run as it is", path);
+	return st;
 }
 
 static int run_main(int argc, char **argv)
 {
 	struct run_values v = {.if_running = "fail", .grace_ms = -1, .lease_ms = 30000,
 	    .state_max = (int64_t)10 << 30};
-	struct drive d = {0};
-	struct pipeline_file file = {0};
-	struct precheck pre = {0};
-	struct buf state = {0};
-	struct buf joblog = {0};
-	struct buf stop_file = {0};
+	struct run_job j = {0};
 	struct error e;
 	int code;
 	const char *words[COMMON_WORDS_MAX + 1];
-	const char *given_state;
 	enum status st;
 
 	if (!common_parse(&verb_run, argc, argv, &v, words, &code)) {
@@ -133,45 +197,21 @@ static int run_main(int argc, char **argv)
 		return code;
 	}
 	log_setup(LOG_INFO, v.log != NULL && strcmp(v.log, "json") == 0);
-	given_state = v.state != NULL ? v.state : getenv("EBB_STATE");
-	st = words[0] == NULL ? error_set(&e, ST_CONFIG, "which file? such as: ebb run pipeline.yaml")
-	    : common_absolute(given_state, &state, &e);
-	if (st == ST_OK)
-		st = common_absolute(v.joblog, &joblog, &e);
-	if (st == ST_OK)
-		st = common_absolute(v.stop_file, &stop_file, &e);
-	if (st == ST_OK)
-		st = common_check_pool(v.pool, &e);
-	if (st == ST_OK)
-		st = pipeline_file_read(words[0], &v.set, &file, &e);
-	if (st == ST_OK)
-		st = pipeline_file_enter(words[0], &e);
-	if (st == ST_OK)
-		st = precheck_run(&file.pipeline, &file.spots, &pre, &e);
-	if (st == ST_OK)
-		check_built(&file, &pre.errors);
-	if (st == ST_OK)
-		st = cpus_parse_jobs(v.jobs, &d.slots, &e);
-	if (st == ST_OK)
-		st = common_grace(v.grace_ms, &d.grace_ms, &e);
-	fill_run_drive(&v, &d);
-	d.state = state.data;
-	d.pipeline = &file.pipeline;
-	d.joblog = joblog.data;
-	d.stop_file = stop_file.data;
-	if (st == ST_OK && pre.errors.n > 0)
-		code = run_problems(words[0], &pre.errors);
-	else if (st == ST_OK)
-		code = drive_run(&d);
-	else if (file.problems.n > 0)
-		code = run_problems(words[0], &file.problems);
-	else
-		code = common_fail(st, &e);
-	precheck_free(&pre);
-	pipeline_file_free(&file);
-	buf_free(&state);
-	buf_free(&joblog);
-	buf_free(&stop_file);
+	st = make_job(words[0], &v, &j, &e);
+	if (st == ST_OK) {
+		code = drive_run(&j.d);
+	} else {
+		struct result_facts facts = {.error = e.text};
+
+		if (j.file.problems.n > 0)
+			facts.code = run_problems(words[0], &j.file.problems);
+		else if (j.pre.errors.n > 0)
+			facts.code = run_problems(words[0], &j.pre.errors);
+		else
+			facts.code = common_fail(st, &e);
+		code = result_file_write(j.result.data, &facts);
+	}
+	job_free(&j);
 	free(v.set.list);
 	return code;
 }

@@ -9,6 +9,7 @@
 struct shards_values {
 	struct option_texts state;
 	const char *run;
+	const char *stage;
 	int64_t limit;
 	bool json;
 };
@@ -19,6 +20,8 @@ static const struct option shards_options[] = {
 	    "                          anything else names the state folder, as for other verbs"},
 	{0, "run", OPTION_TEXT, offsetof(struct shards_values, run), "RUN",
 	    "of this run (default: the newest)"},
+	{0, "stage", OPTION_TEXT, offsetof(struct shards_values, stage), "NAME",
+	    "of that stage only (default: of all, in order, named STAGE:NAME)"},
 	{'n', "limit", OPTION_COUNT, offsetof(struct shards_values, limit), "N",
 	    "at most so many (default: all)", .min = 1, .max = INT64_MAX},
 	{0, "json", OPTION_FLAG, offsetof(struct shards_values, json), NULL,
@@ -27,6 +30,12 @@ static const struct option shards_options[] = {
 };
 
 enum { SHARDS_PAGE = 256, ATTEMPTS_SHOWN = 20 };
+
+struct shown_shard {
+	const struct common_view *view;
+	size_t stage;
+	const struct ledger_shard *s;
+};
 
 static void json_attempt(const struct ledger_attempt *a, struct buf *b)
 {
@@ -40,14 +49,18 @@ static void json_attempt(const struct ledger_attempt *a, struct buf *b)
 	buf_char(b, '}');
 }
 
-static void json_shard(const struct ledger_shard *s, const struct ledger_attempt *list, size_t n,
+static void json_shard(const struct shown_shard *shown, const struct ledger_attempt *list, size_t n,
     struct buf *b)
 {
+	const struct ledger_shard *s = shown->s;
+	const char *stage = shown->view->stage[shown->stage].name;
 	struct buf name = {0};
 	size_t i;
 
 	shard_name(s, &name);
-	buf_printf(b, "{\"number\":%lld,\"name\":", (long long)s->ordinal + 1);
+	buf_printf(b, "{\"number\":%lld,\"stage\":", (long long)s->ordinal + 1);
+	str_json(b, stage, strlen(stage));
+	buf_str(b, ",\"name\":");
 	str_json(b, name.data == NULL ? "" : name.data, name.len);
 	buf_printf(b, ",\"state\":\"%s\",\"epoch\":%lld,\"tries\":%d",
 	    shard_state_name(s->s.state), (long long)s->s.epoch, s->attempts);
@@ -68,12 +81,13 @@ static void json_shard(const struct ledger_shard *s, const struct ledger_attempt
 	buf_free(&name);
 }
 
-static void text_shard(const struct ledger_shard *s, const struct ledger_attempt *last,
+static void text_shard(const struct shown_shard *shown, const struct ledger_attempt *last,
     struct buf *b)
 {
+	const struct ledger_shard *s = shown->s;
 	struct buf name = {0};
 
-	shard_name(s, &name);
+	common_shard_name(shown->view, shown->stage, s, &name);
 	buf_printf(b, "%7lld  %-9s %3d  ", (long long)s->ordinal + 1,
 	    shard_state_name(s->s.state), s->attempts);
 	str_display(b, name.data == NULL ? "" : name.data, name.len, 120);
@@ -90,28 +104,29 @@ static void text_shard(const struct ledger_shard *s, const struct ledger_attempt
 	buf_free(&name);
 }
 
-static enum status show_shard(struct common_view *view, const struct shards_values *v,
-    const struct ledger_shard *s, struct buf *b, struct error *e)
+static enum status show_shard(const struct shown_shard *shown, const struct shards_values *v,
+    struct buf *b, struct error *e)
 {
 	struct ledger_attempt list[ATTEMPTS_SHOWN];
 	size_t n = 0;
-	enum status st = ledger_attempts(view->ledger, s->row, v->json ? ATTEMPTS_SHOWN : 1, list, &n, e);
+	enum status st = ledger_attempts(shown->view->ledger, shown->s->row,
+	    v->json ? ATTEMPTS_SHOWN : 1, list, &n, e);
 
 	if (st != ST_OK)
 		return st;
 	if (v->json)
-		json_shard(s, list, n, b);
+		json_shard(shown, list, n, b);
 	else
-		text_shard(s, n > 0 ? &list[n - 1] : NULL, b);
+		text_shard(shown, n > 0 ? &list[n - 1] : NULL, b);
 	return buf_check(b, e);
 }
 
-/* The exit code. */
-static int show_all(struct common_view *view, const struct shards_values *v, int state)
+/* At most *left shards of one stage. The exit code. */
+static int show_stage(struct common_view *view, size_t stage, const struct shards_values *v,
+    int state, int64_t *left)
 {
 	struct ledger_shard page[SHARDS_PAGE];
-	struct ledger_query q = {.stage = view->stage.id, .state = state, .ordinal = -1};
-	int64_t left = v->limit;
+	struct ledger_query q = {.stage = view->stage[stage].id, .state = state, .ordinal = -1};
 	struct error e;
 	enum status st;
 	int code;
@@ -121,22 +136,35 @@ static int show_all(struct common_view *view, const struct shards_values *v, int
 		struct buf b = {0};
 		size_t i;
 
-		q.max = left < SHARDS_PAGE ? (size_t)left : SHARDS_PAGE;
+		q.max = *left < SHARDS_PAGE ? (size_t)*left : SHARDS_PAGE;
 		n = q.max;
 		st = ledger_shards(view->ledger, &q, page, &n, &e);
 		for (i = 0; i < n; i++) {
+			const struct shown_shard shown = {view, stage, &page[i]};
+
 			if (st == ST_OK)
-				st = show_shard(view, v, &page[i], &b, &e);
+				st = show_shard(&shown, v, &b, &e);
 			q.from = page[i].ordinal + 1;
 			ledger_shard_free(&page[i]);
 		}
-		left -= (int64_t)n;
+		*left -= (int64_t)n;
 		if (st != ST_OK) {
 			buf_free(&b);
 			return common_fail(st, &e);
 		}
 		code = common_print(&b);
-	} while (code == EXIT_DONE && n == SHARDS_PAGE && left > 0);
+	} while (code == EXIT_DONE && n == SHARDS_PAGE && *left > 0);
+	return code;
+}
+
+static int show_all(struct common_view *view, const struct shards_values *v, int state)
+{
+	int64_t left = v->limit;
+	int code = EXIT_DONE;
+	size_t i;
+
+	for (i = view->first; code == EXIT_DONE && left > 0 && i < view->end; i++)
+		code = show_stage(view, i, v, state, &left);
 	return code;
 }
 
@@ -167,7 +195,8 @@ static int shards_main(int argc, char **argv)
 	st = common_view_open(folder, v.run, false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	code = show_all(&view, &v, only ? (int)wanted : -1);
+	st = common_view_select(&view, v.stage, &e);
+	code = st == ST_OK ? show_all(&view, &v, only ? (int)wanted : -1) : common_fail(st, &e);
 	common_view_close(&view);
 	return code;
 }

@@ -1,24 +1,31 @@
 /* ebb status: the runs of a state, or one in detail. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/str.h"
-#include "base/sys.h"
 #include "cli/common.h"
 #include "model/pipeline.h"
-#include "worker/name.h"
 #include "worker/slots.h"
 
 struct status_values {
 	const char *state;
 	bool json;
+	bool watch;
+	int64_t interval_ms;
 };
 
 static const struct option status_options[] = {
 	{0, "json", OPTION_FLAG, offsetof(struct status_values, json), NULL,
 	    "for programs; docs/formats.md describes the fields"},
+	{'w', "watch", OPTION_FLAG, offsetof(struct status_values, watch), NULL,
+	    "look again and again until the run ends: on a terminal drawn anew, else a line for\n"
+	    "                          each change"},
+	{'n', "interval", OPTION_DURATION, offsetof(struct status_values, interval_ms), "TIME",
+	    "between two looks (default 1s)", .min = 50, .max = 86400000},
 	{0, "state", OPTION_TEXT, offsetof(struct status_values, state), "DIR",
 	    "the state folder (default $EBB_STATE, else .ebb)"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
@@ -32,34 +39,6 @@ static bool is_alive(const struct state *s, const struct ledger_worker *w)
 
 	(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
 	return !state_lock_is_free(s, lock);
-}
-
-/* An active run is running while somebody holds its lock or works on it. */
-static bool is_running(const struct state *s, struct ledger *l, const struct ledger_run *r)
-{
-	struct ledger_worker list[16];
-	struct buf lock = {0};
-	struct error e;
-	bool running;
-	size_t n = 0;
-
-	run_lock_name(r->key, &lock);
-	running = !lock.failed && !state_lock_is_free(s, lock.data);
-	buf_free(&lock);
-	if (running || ledger_workers(l, r->id, list, 16, &n, &e) != ST_OK)
-		return running;
-	while (!running && n > 0)
-		running = is_alive(s, &list[--n]);
-	return running;
-}
-
-/* In text and in JSON. */
-static const char *run_state_name(const struct state *s, struct ledger *l,
-    const struct ledger_run *r)
-{
-	static const char *const names[] = {"stopped", "finished", "cancelled"};
-
-	return r->state == RUN_ACTIVE && is_running(s, l, r) ? "running" : names[r->state];
 }
 
 /* What tells apart lines with the same command: where output goes, and how input
@@ -95,6 +74,17 @@ static void show_time(int64_t wall_ms, struct buf *b)
 		buf_str(b, text);
 }
 
+/* The time of day of whoever looks. */
+static void add_clock(struct buf *b, int64_t wall_ms)
+{
+	time_t at = (time_t)(wall_ms / 1000);
+	struct tm tm;
+	char text[16];
+
+	if (localtime_r(&at, &tm) != NULL && strftime(text, sizeof(text), "%H:%M:%S", &tm) > 0)
+		buf_str(b, text);
+}
+
 static void json_counts(const struct ledger_stage *s, struct buf *b)
 {
 	int i;
@@ -115,28 +105,43 @@ static void json_counts(const struct ledger_stage *s, struct buf *b)
 	    (long long)s->run_ms, (long long)s->lost_ms);
 }
 
-static void json_run(const struct state *state, struct ledger *l, const struct ledger_run *r,
-    const struct ledger_stage *s, struct buf *b)
+static void json_stages(const struct ledger_stage *list, size_t n, struct buf *b)
 {
+	size_t i;
+
+	buf_str(b, ",\"stages\":[");
+	for (i = 0; i < n; i++) {
+		buf_str(b, i > 0 ? ",{\"name\":" : "{\"name\":");
+		str_json(b, list[i].name, strlen(list[i].name));
+		buf_printf(b, ",\"planned\":%lld,", (long long)list[i].planned);
+		json_counts(&list[i], b);
+		buf_char(b, '}');
+	}
+	buf_char(b, ']');
+}
+
+/* Its brace is left open, for more about it. */
+static void json_run(const struct common_view *v, struct buf *b)
+{
+	const struct ledger_run *r = &v->run;
+	bool running = common_is_running(v, r);
+
 	buf_printf(b, "{\"run\":\"%s\",\"state\":\"%s\",\"running\":%s,\"generation\":%d,"
-	    "\"title\":", r->name, run_state_name(state, l, r), is_running(state, l, r) ? "true" : "false",
+	    "\"title\":", r->name, common_state_name(r, running), running ? "true" : "false",
 	    r->generation);
 	str_json(b, r->title, strlen(r->title));
 	buf_printf(b, ",\"created_ms\":%lld,\"changed_ms\":%lld,", (long long)r->created_wall_ms,
 	    (long long)r->changed_wall_ms);
-	json_counts(s, b);
+	json_counts(&v->all, b);
+	json_stages(v->stage, v->n_stages, b);
 }
 
-static void text_run(const struct state *state, struct ledger *l, const struct ledger_run *r,
-    const struct ledger_stage *s, struct buf *b)
+/* "12 of 40 done, 2 in hand, ..." */
+static void text_counts(const struct ledger_stage *s, struct buf *b)
 {
-	int64_t done = ledger_stage_done(s);
 	int64_t failed = ledger_stage_failed(s);
 
-	buf_printf(b, "%-6s %-9s ", r->name, run_state_name(state, l, r));
-	show_time(r->changed_wall_ms, b);
-	buf_str(b, "  ");
-	str_count(b, done);
+	str_count(b, ledger_stage_done(s));
 	buf_str(b, " of ");
 	str_count(b, s->planned);
 	buf_str(b, s->plan_complete ? " done" : "+ done");
@@ -147,50 +152,32 @@ static void text_run(const struct state *state, struct ledger *l, const struct l
 	if (s->ended[CAUSE_LOST] + s->ended[CAUSE_INTERRUPTED] > 0)
 		buf_printf(b, ", %lld interruptions", (long long)s->ended[CAUSE_LOST] +
 		    (long long)s->ended[CAUSE_INTERRUPTED]);
+}
+
+static void text_run(const struct common_view *v, struct buf *b)
+{
+	const struct ledger_run *r = &v->run;
+
+	buf_printf(b, "%-6s %-9s ", r->name, common_state_name(r, common_is_running(v, r)));
+	show_time(r->changed_wall_ms, b);
+	buf_str(b, "  ");
+	text_counts(&v->all, b);
 	buf_str(b, "  ");
 	show_line(r, b);
 	buf_char(b, '\n');
 }
 
-static void text_detail(struct common_view *v, struct buf *b)
+static void text_stages(const struct common_view *v, struct buf *b)
 {
-	const struct ledger_stage *s = &v->stage;
-	int i;
+	size_t i;
 
-	text_run(v->state, v->ledger, &v->run, s, b);
-	buf_str(b, "  shards:   ");
-	for (i = 0; i < SHARD_STATES; i++)
-		buf_printf(b, "%s%lld %s", i > 0 ? ", " : "", (long long)s->count[i],
-		    shard_state_name((enum shard_state)i));
-	buf_str(b, "\n  attempts: ");
-	str_count(b, s->attempts);
-	for (i = 0; i < CAUSE_COUNT; i++) {
-		if (s->ended[i] > 0)
-			buf_printf(b, ", %lld %s", (long long)s->ended[i],
-			    cause_name((enum cause)i));
+	for (i = 0; v->n_stages > 1 && i < v->n_stages; i++) {
+		const struct ledger_stage *s = &v->stage[i];
+
+		buf_printf(b, "  stage %-12s ", s->name);
+		text_counts(s, b);
+		buf_str(b, s->sealed ? ", sealed\n" : "\n");
 	}
-	buf_str(b, "\n  time:     ");
-	str_duration(b, s->run_ms);
-	buf_str(b, " in attempts that count, ");
-	str_duration(b, s->lost_ms);
-	buf_printf(b, " lost\n  generation %d, list %s\n", v->run.generation,
-	    s->plan_complete ? "complete" : "not complete yet");
-	buf_str(b, "  begun ");
-	show_time(v->run.created_wall_ms, b);
-	buf_str(b, ", last begun anew or finished ");
-	show_time(v->run.changed_wall_ms, b);
-	buf_char(b, '\n');
-}
-
-/* The time of day of whoever looks. */
-static void add_clock(struct buf *b, int64_t wall_ms)
-{
-	time_t at = (time_t)(wall_ms / 1000);
-	struct tm tm;
-	char text[16];
-
-	if (localtime_r(&at, &tm) != NULL && strftime(text, sizeof(text), "%H:%M:%S", &tm) > 0)
-		buf_str(b, text);
 }
 
 /* Commands that run right now, by its slot table; 0 when that cannot be read. */
@@ -238,7 +225,7 @@ static void json_worker(const struct state *state, const struct ledger_worker *w
 }
 
 /* Those that have not left. */
-static enum status add_workers(struct common_view *v, bool json, struct buf *b, struct error *e)
+static enum status add_workers(const struct common_view *v, bool json, struct buf *b, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(STATUS_WORKERS_MAX * sizeof(*list));
 	size_t n = 0;
@@ -258,7 +245,7 @@ static enum status add_workers(struct common_view *v, bool json, struct buf *b, 
 	return st;
 }
 
-static enum status add_events(struct common_view *v, struct buf *b, struct error *e)
+static enum status add_events(const struct common_view *v, struct buf *b, struct error *e)
 {
 	struct ledger_event events[10];
 	size_t n = 0;
@@ -280,6 +267,58 @@ static enum status add_events(struct common_view *v, struct buf *b, struct error
 	return st;
 }
 
+static enum status text_detail(const struct common_view *v, struct buf *b, struct error *e)
+{
+	const struct ledger_stage *s = &v->all;
+	enum status st;
+	int i;
+
+	text_run(v, b);
+	text_stages(v, b);
+	buf_str(b, "  shards:   ");
+	for (i = 0; i < SHARD_STATES; i++)
+		buf_printf(b, "%s%lld %s", i > 0 ? ", " : "", (long long)s->count[i],
+		    shard_state_name((enum shard_state)i));
+	buf_str(b, "\n  attempts: ");
+	str_count(b, s->attempts);
+	for (i = 0; i < CAUSE_COUNT; i++) {
+		if (s->ended[i] > 0)
+			buf_printf(b, ", %lld %s", (long long)s->ended[i],
+			    cause_name((enum cause)i));
+	}
+	buf_str(b, "\n  time:     ");
+	str_duration(b, s->run_ms);
+	buf_str(b, " in attempts that count, ");
+	str_duration(b, s->lost_ms);
+	buf_printf(b, " lost (ebb report %s says more)\n  generation %d, list %s\n", v->run.name,
+	    v->run.generation, s->plan_complete ? "complete" : "not complete yet");
+	buf_str(b, "  begun ");
+	show_time(v->run.created_wall_ms, b);
+	buf_str(b, ", last begun anew or finished ");
+	show_time(v->run.changed_wall_ms, b);
+	buf_char(b, '\n');
+	st = add_workers(v, false, b, e);
+	return st == ST_OK ? add_events(v, b, e) : st;
+}
+
+/* The run in the view, alone. */
+static enum status add_one(const struct common_view *v, bool json, struct buf *b,
+    struct error *e)
+{
+	enum status st;
+
+	if (!json) {
+		text_run(v, b);
+		return ST_OK;
+	}
+	buf_str(b, "{\"ebb_status\":1,\"runs\":[");
+	json_run(v, b);
+	buf_str(b, ",\"workers\":[");
+	st = add_workers(v, true, b, e);
+	buf_str(b, "]}]}\n");
+	return st;
+}
+
 static enum status add_all(struct common_view *v, bool json, struct buf *b, struct error *e)
 {
 	struct ledger_run *runs;
@@ -292,17 +331,15 @@ static enum status add_all(struct common_view *v, bool json, struct buf *b, stru
 	if (json)
 		buf_str(b, "{\"ebb_status\":1,\"runs\":[");
 	for (i = 0; st == ST_OK && i < n; i++) {
-		struct ledger_stage s;
-
-		st = ledger_stage_get(v->ledger, runs[i].stage, &s, e);
+		st = common_view_turn(v, runs[i].name, e);
 		if (st != ST_OK)
 			break;
 		if (json && i > 0)
 			buf_char(b, ',');
 		if (json)
-			json_run(v->state, v->ledger, &runs[i], &s, b);
+			json_run(v, b);
 		else
-			text_run(v->state, v->ledger, &runs[i], &s, b);
+			text_run(v, b);
 		if (json)
 			buf_char(b, '}');
 	}
@@ -312,37 +349,110 @@ static enum status add_all(struct common_view *v, bool json, struct buf *b, stru
 	return st;
 }
 
+/* ---- watching ---- */
+
+/* What is shown, and how many lines of it are to be drawn over. */
+struct drawing {
+	bool terminal;
+	bool json;
+	struct buf last;
+	int lines;
+};
+
+static int count_lines(const struct buf *b)
+{
+	size_t i;
+	int n = 0;
+
+	for (i = 0; i < b->len; i++)
+		n += b->data[i] == '\n';
+	return n;
+}
+
+/* Up to the first line of what was drawn, and all below it taken away. */
+static int draw_over(struct drawing *d, const struct buf *now)
+{
+	struct buf b = {0};
+
+	if (d->lines > 0)
+		buf_printf(&b, "\033[%dA", d->lines);
+	buf_str(&b, "\r\033[J");
+	buf_append(&b, now->data, now->len);
+	d->lines = count_lines(now);
+	return common_print(&b);
+}
+
+static int draw(struct drawing *d, const struct buf *now)
+{
+	struct buf copy = {0};
+	bool same = d->last.len == now->len && now->len > 0 &&
+	    memcmp(d->last.data, now->data, now->len) == 0;
+
+	if (same)
+		return EXIT_DONE;
+	buf_clear(&d->last);
+	buf_append(&d->last, now->data, now->len);
+	if (d->terminal && !d->json)
+		return draw_over(d, now);
+	buf_append(&copy, now->data, now->len);
+	return common_print(&copy);
+}
+
+static int watch(struct common_view *v, const struct status_values *values)
+{
+	struct drawing d = {.terminal = isatty(STDOUT_FILENO) == 1, .json = values->json};
+	struct error e;
+	int code = EXIT_DONE;
+	bool ended = false;
+
+	while (code == EXIT_DONE && !ended) {
+		struct buf now = {0};
+		/* Before it is looked at: nothing changes after that. */
+		bool last = !common_is_running(v, &v->run);
+		enum status st = common_view_refresh(v, &e);
+
+		if (st == ST_OK && d.terminal && !d.json)
+			st = text_detail(v, &now, &e);
+		else if (st == ST_OK)
+			st = add_one(v, d.json, &now, &e);
+		if (st == ST_OK)
+			st = buf_check(&now, &e);
+		code = st == ST_OK ? draw(&d, &now) : common_fail(st, &e);
+		buf_free(&now);
+		ended = last;
+		if (code == EXIT_DONE && !ended)
+			(void)poll(NULL, 0, (int)values->interval_ms);
+	}
+	buf_free(&d.last);
+	return code;
+}
+
 static int status_main(int argc, char **argv)
 {
-	struct status_values v = {0};
+	struct status_values v = {.interval_ms = 1000};
 	struct common_view view;
 	struct buf b = {0};
 	struct error e;
-	const char *name;
 	int code;
 	const char *words[COMMON_WORDS_MAX + 1];
 	enum status st;
 
 	if (!common_parse(&verb_status, argc, argv, &v, words, &code))
 		return code;
-	name = words[0];
-	st = common_view_open(v.state, name, false, &view, &e);
+	st = common_view_open(v.state, words[0], false, &view, &e);
 	if (st != ST_OK)
 		return common_fail(st, &e);
-	if (name == NULL) {
-		st = add_all(&view, v.json, &b, &e);
-	} else if (v.json) {
-		buf_str(&b, "{\"ebb_status\":1,\"runs\":[");
-		json_run(view.state, view.ledger, &view.run, &view.stage, &b);
-		buf_str(&b, ",\"workers\":[");
-		st = add_workers(&view, true, &b, &e);
-		buf_str(&b, "]}]}\n");
-	} else {
-		text_detail(&view, &b);
-		st = add_workers(&view, false, &b, &e);
-		if (st == ST_OK)
-			st = add_events(&view, &b, &e);
+	if (v.watch) {
+		code = watch(&view, &v);
+		common_view_close(&view);
+		return code;
 	}
+	if (words[0] == NULL)
+		st = add_all(&view, v.json, &b, &e);
+	else if (v.json)
+		st = add_one(&view, true, &b, &e);
+	else
+		st = text_detail(&view, &b, &e);
 	common_view_close(&view);
 	if (st != ST_OK) {
 		buf_free(&b);
@@ -356,7 +466,8 @@ const struct verb verb_status = {
 	.max_words = 1,
 	.usage = "ebb status [options] [RUN]",
 	.summary = "ebb status: how far the runs of a state are",
-	.text = "examples:\n  ebb status\n  ebb status r7\n  ebb status --json | jq '.runs[0].shards'\n",
+	.text = "examples:\n  ebb status\n  ebb status r7\n  ebb status --watch\n"
+	    "  ebb status --json | jq '.runs[0].shards'\n",
 	.options = status_options,
 	.run = status_main,
 };

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "model/pipeline.h"
 #include "worker/name.h"
 
 const char *common_state_dir(const char *option)
@@ -149,6 +150,27 @@ bool common_parse(const struct verb *v, int argc, char **argv, void *values,
 	return true;
 }
 
+/* ---- a look at a state ---- */
+
+static enum status read_run(struct common_view *v, const char *name, struct error *e)
+{
+	struct ledger_run run = {0};
+	enum status st = ledger_run_by_name(v->ledger, name, &run, e);
+
+	if (st != ST_OK)
+		return st;
+	ledger_run_free(&v->run);
+	v->run = run;
+	if (v->stage == NULL)
+		v->stage = mem_zero(PIPELINE_STAGES_MAX * sizeof(*v->stage));
+	if (v->stage == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = ledger_run_stages(v->ledger, v->run.id, 0, v->stage, PIPELINE_STAGES_MAX,
+	    &v->n_stages, e);
+	ledger_stages_sum(v->stage, st == ST_OK ? v->n_stages : 0, &v->all);
+	return st;
+}
+
 enum status common_view_open(const char *state_option, const char *run, bool writable,
     struct common_view *out, struct error *e)
 {
@@ -168,9 +190,7 @@ enum status common_view_open(const char *state_option, const char *run, bool wri
 		st = error_set(e, ST_NOT_FOUND, "no run has been started in %s yet",
 		    state_dir(out->state));
 	if (st == ST_OK)
-		st = ledger_run_by_name(out->ledger, run == NULL ? "" : run, &out->run, e);
-	if (st == ST_OK)
-		st = ledger_stage_get(out->ledger, out->run.stage, &out->stage, e);
+		st = common_view_turn(out, run == NULL ? "" : run, e);
 	buf_free(&path);
 	if (st != ST_OK)
 		common_view_close(out);
@@ -180,9 +200,90 @@ enum status common_view_open(const char *state_option, const char *run, bool wri
 void common_view_close(struct common_view *v)
 {
 	ledger_run_free(&v->run);
+	free(v->stage);
 	ledger_close(v->ledger);
 	state_close(v->state);
 	memset(v, 0, sizeof(*v));
+}
+
+enum status common_view_turn(struct common_view *v, const char *run, struct error *e)
+{
+	enum status st = read_run(v, run, e);
+
+	v->first = 0;
+	v->end = v->n_stages;
+	return st;
+}
+
+enum status common_view_refresh(struct common_view *v, struct error *e)
+{
+	char name[LEDGER_NAME_MAX];
+
+	(void)snprintf(name, sizeof(name), "%s", v->run.name);
+	return read_run(v, name, e);
+}
+
+enum status common_view_select(struct common_view *v, const char *stage, struct error *e)
+{
+	struct buf names = {0};
+	enum status st;
+	size_t i;
+
+	for (i = 0; stage != NULL && i < v->n_stages; i++) {
+		if (strcmp(v->stage[i].name, stage) == 0) {
+			v->first = i;
+			v->end = i + 1;
+			return ST_OK;
+		}
+	}
+	if (stage == NULL)
+		return ST_OK;
+	for (i = 0; i < v->n_stages; i++)
+		buf_printf(&names, "%s%s", i > 0 ? ", " : "", v->stage[i].name);
+	st = error_set(e, ST_NOT_FOUND, "%s has no stage named \"%.60s\"; there are: %.80s",
+	    v->run.name, stage, names.failed ? "" : names.data);
+	buf_free(&names);
+	return st;
+}
+
+/* Its lock is held by whoever plans; others may have joined. */
+bool common_is_running(const struct common_view *v, const struct ledger_run *r)
+{
+	struct ledger_worker list[64];
+	struct buf lock = {0};
+	struct error e;
+	bool running;
+	size_t n = 0;
+	size_t i;
+
+	run_lock_name(r->key, &lock);
+	running = !lock.failed && !state_lock_is_free(v->state, lock.data);
+	if (!running && ledger_workers(v->ledger, r->id, list, 64, &n, &e) != ST_OK)
+		n = 0;
+	for (i = 0; !running && i < n; i++) {
+		buf_clear(&lock);
+		buf_printf(&lock, "worker-%s", list[i].name);
+		running = !lock.failed && !state_lock_is_free(v->state, lock.data);
+	}
+	buf_free(&lock);
+	return running;
+}
+
+const char *common_state_name(const struct ledger_run *r, bool running)
+{
+	static const char *const names[] = {"stopped", "finished", "cancelled"};
+
+	return r->state == RUN_ACTIVE && running ? "running" : names[r->state];
+}
+
+/* ---- finding a shard ---- */
+
+void common_shard_name(const struct common_view *v, size_t stage, const struct ledger_shard *s,
+    struct buf *out)
+{
+	if (v->end - v->first > 1)
+		buf_printf(out, "%s:", v->stage[stage].name);
+	shard_name(s, out);
 }
 
 static bool name_is(const struct ledger_shard *s, const char *word)
@@ -200,10 +301,12 @@ enum { SEARCH_PAGE = 64, CANDIDATES_SHOWN = 5 };
 
 /* Shards whose item begins with what is looked for. */
 struct search {
+	const struct common_view *v;
 	const char *word;
+	size_t stage;    /* whose shards are looked at */
 	size_t n;
+	size_t n_exact;  /* of exactly that name; one in a stage at most */
 	struct ledger_shard first;
-	bool exact;      /* `first` is the one of exactly that name */
 	struct buf some; /* names of the first ones */
 };
 
@@ -214,50 +317,53 @@ static void consider(struct search *s, struct ledger_shard *take_shard)
 
 	if (s->n < CANDIDATES_SHOWN) {
 		buf_str(&s->some, s->n > 0 ? ", " : "");
-		shard_name(take_shard, &s->some);
+		common_shard_name(s->v, s->stage, take_shard, &s->some);
 	}
-	if (!s->exact && (exact || s->n == 0)) {
+	if ((exact && s->n_exact == 0) || s->n == 0) {
 		ledger_shard_free(&s->first);
 		s->first = *take_shard;
-		s->exact = exact;
 	} else {
 		ledger_shard_free(take_shard);
 	}
+	s->n_exact += exact;
 	s->n++;
 }
 
-static enum status search_all(struct common_view *v, size_t prefix_len, struct search *s,
-    struct error *e)
+static enum status search_stage(struct search *s, size_t prefix_len, struct error *e)
 {
 	struct ledger_shard page[SEARCH_PAGE];
-	struct ledger_query q = {.stage = v->stage.id, .state = -1, .ordinal = -1,
+	struct ledger_query q = {.stage = s->v->stage[s->stage].id, .state = -1, .ordinal = -1,
 	    .item_prefix = s->word, .item_prefix_len = prefix_len, .max = SEARCH_PAGE};
+	size_t exact = s->n_exact;
 	enum status st;
 	size_t n;
 	size_t i;
 
 	do {
-		st = ledger_shards(v->ledger, &q, page, &n, e);
+		st = ledger_shards(s->v->ledger, &q, page, &n, e);
 		for (i = 0; st == ST_OK && i < n; i++) {
 			q.from = page[i].ordinal + 1;
 			consider(s, &page[i]);
 		}
-	} while (st == ST_OK && n == SEARCH_PAGE && !s->exact);
+	} while (st == ST_OK && n == SEARCH_PAGE && s->n_exact == exact);
 	return st;
 }
 
-static enum status find_by_text(struct common_view *v, const char *word, size_t prefix_len,
+/* `len` bytes of the word are an item or the beginning of one. */
+static enum status find_by_text(const struct common_view *v, const char *word, size_t len,
     struct ledger_shard *out, struct error *e)
 {
-	struct search s = {.word = word};
-	enum status st = search_all(v, prefix_len, &s, e);
+	struct search s = {.v = v, .word = word};
+	enum status st = ST_OK;
 
+	for (s.stage = v->first; st == ST_OK && s.stage < v->end; s.stage++)
+		st = search_stage(&s, len, e);
 	if (st == ST_OK && s.n == 0)
 		st = error_set(e, ST_NOT_FOUND, "%s has no shard named \"%.100s\"; "
 		    "ebb shards lists them", v->run.name, word);
-	else if (st == ST_OK && !s.exact && s.n > 1)
-		st = error_set(e, ST_CONFIG, "\"%.100s\" fits %zu shards: %s%s", word, s.n,
-		    s.some.failed ? "" : s.some.data, s.n > CANDIDATES_SHOWN ? ", ..." : "");
+	else if (st == ST_OK && s.n_exact != 1 && s.n > 1)
+		st = error_set(e, s.n_exact > 1 ? ST_EXISTS : ST_CONFIG,
+		    "\"%.100s\" fits %zu shards: %s%s", word, s.n, s.some.failed ? "" : s.some.data, s.n > CANDIDATES_SHOWN ? ", ..." : "");
 	if (st == ST_OK)
 		*out = s.first;
 	else
@@ -266,21 +372,40 @@ static enum status find_by_text(struct common_view *v, const char *word, size_t 
 	return st;
 }
 
-static enum status find_by_number(struct common_view *v, int64_t number,
+static enum status find_by_number(const struct common_view *v, int64_t number,
     struct ledger_shard *out, struct error *e)
 {
-	struct ledger_query q = {.stage = v->stage.id, .state = -1, .ordinal = number - 1, .max = 1};
-	size_t n = 1;
-	enum status st = ledger_shards(v->ledger, &q, out, &n, e);
+	struct ledger_query q = {.state = -1, .ordinal = number - 1, .max = 1};
+	struct ledger_shard s;
+	size_t found = 0;
+	size_t i;
+	enum status st = ST_OK;
 
-	if (st == ST_OK && n == 0)
+	for (i = v->first; st == ST_OK && i < v->end; i++) {
+		size_t n = 0;
+
+		q.stage = v->stage[i].id;
+		st = ledger_shards(v->ledger, &q, &s, &n, e);
+		if (st != ST_OK || n == 0)
+			continue;
+		if (found > 0)
+			ledger_shard_free(out);
+		*out = s;
+		found++;
+	}
+	if (st == ST_OK && found == 0)
 		st = error_set(e, ST_NOT_FOUND, "%s has no shard number %lld", v->run.name,
 		    (long long)number);
+	else if (st == ST_OK && found > 1)
+		st = error_set(e, ST_CONFIG, "%zu stages have a shard number %lld; say STAGE:%lld",
+		    found, (long long)number, (long long)number);
+	if (st != ST_OK && found > 0)
+		ledger_shard_free(out);
 	return st;
 }
 
-enum status common_find_shard(struct common_view *v, const char *word, struct ledger_shard *out,
-    struct error *e)
+static enum status find_in(const struct common_view *v, const char *word,
+    struct ledger_shard *out, struct error *e)
 {
 	const char *hash = strrchr(word, '#');
 	bool only_number = hash == word && word[1] != '\0';
@@ -293,10 +418,32 @@ enum status common_find_shard(struct common_view *v, const char *word, struct le
 		ledger_shard_free(out);
 		st = ST_NOT_FOUND;
 	}
-	if (st != ST_OK &&
+	if ((st == ST_NOT_FOUND || st == ST_CONFIG) &&
 	    str_parse_count(word + (only_number ? 1 : 0), 1, INT64_MAX, &number, &ignored) == ST_OK)
 		return find_by_number(v, number, out, e);
 	return st;
+}
+
+enum status common_find_shard(struct common_view *v, const char *word, struct ledger_shard *out,
+    struct error *e)
+{
+	const char *colon = strchr(word, ':');
+	enum status st;
+	size_t i;
+
+	for (i = v->first; colon != NULL && i < v->end; i++) {
+		struct common_view one = *v;
+
+		if (strlen(v->stage[i].name) != (size_t)(colon - word) ||
+		    strncmp(v->stage[i].name, word, (size_t)(colon - word)) != 0)
+			continue;
+		one.first = i;
+		one.end = i + 1;
+		st = find_in(&one, colon + 1, out, e);
+		if (st != ST_NOT_FOUND)
+			return st;
+	}
+	return find_in(v, word, out, e);
 }
 
 void common_log_path(const struct common_view *v, int64_t row, int64_t epoch, struct buf *out)
@@ -312,7 +459,8 @@ int common_print(struct buf *out)
 	if (out->failed) {
 		log_line(LOG_ERROR, "out of memory");
 		code = EXIT_UNREACHABLE;
-	} else if (out->len > 0 && (fwrite(out->data, 1, out->len, stdout) != out->len || fflush(stdout) != 0)) {
+	} else if (out->len > 0 && (fwrite(out->data, 1, out->len, stdout) != out->len ||
+	    fflush(stdout) != 0)) {
 		if (errno != EPIPE)
 			log_line(LOG_ERROR, "cannot write to stdout: %s", strerror(errno));
 		code = EXIT_UNREACHABLE;

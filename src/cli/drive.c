@@ -11,7 +11,9 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "cli/common.h"
+#include "cli/result_file.h"
 #include "cli/summary.h"
+#include "observe/report.h"
 #include "store/store.h"
 #include "worker/care.h"
 #include "worker/fingerprint.h"
@@ -279,7 +281,8 @@ static enum status retry_failed(struct driving *g, struct error *e)
 	    : ledger_run_stages(g->ledger, g->run.id, 0, list, PIPELINE_STAGES_MAX, &n, e);
 
 	for (i = 0; st == ST_OK && i < n; i++) {
-		if (list[i].sealed)
+		if (list[i].sealed || (g->d->retry_stage != NULL &&
+		    strcmp(g->d->retry_stage, list[i].name) != 0))
 			continue;
 		st = ledger_retry(g->ledger, list[i].id, 0, &retried, e);
 	}
@@ -292,7 +295,8 @@ static struct worker_options worker_options(const struct driving *g)
 	const struct drive *d = g->d;
 	struct worker_options wo = {
 		.state = g->state, .run_lock = g->lock,
-		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run, .input = d->input, .slots = d->slots,
+		.ledger = g->path.data, .pipeline = d->pipeline, .run = g->run,
+		.input = d->input, .slots = d->slots,
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .halt = d->halt,
 		.pool = d->pool, .lifecycle = d->lifecycle, .stop_file = d->stop_file,
 		.joins = g->lock_fd == -1,
@@ -448,47 +452,118 @@ static enum status take_run(struct driving *g, struct error *e)
 	return st == ST_OK ? find_run(g, e) : st;
 }
 
-static int work(struct driving *g, struct error *e)
+/* Where the run's time went. One that cannot be told is left out. */
+static bool run_times(struct driving *g, struct report *out)
+{
+	const struct report_options ro = {.events = 0};
+	const struct ledger_options lo = {.read_only = true, .busy_ms = BUSY_MS};
+	struct ledger *l;
+	struct error e;
+	enum status st = ledger_open(g->path.data, &lo, &l, &e);
+
+	if (st != ST_OK)
+		return false;
+	st = report_load(l, &g->run, &ro, out, &e);
+	ledger_close(l);
+	return st == ST_OK;
+}
+
+/* What a result file or the last lines can say of the run. */
+static int conclude(struct driving *g, struct result_facts *f)
+{
+	struct report report = {0};
+	int code;
+
+	if (run_times(g, &report))
+		f->report = &report;
+	f->run = g->run.name;
+	if (f->result != NULL)
+		f->code = summary_print(f->options, f->result, f->report == NULL ? NULL
+		    : &report.times, g->d->quiet);
+	code = result_file_write(g->d->result, f);
+	f->report = NULL;
+	report_free(&report);
+	return code;
+}
+
+static int work(struct driving *g)
 {
 	const struct worker_options wo = worker_options(g);
+	struct result_facts f = {.options = &wo};
 	struct worker_result result;
 	struct ledger *l = g->ledger;
+	struct error e;
 	enum status st;
 	int code;
 
 	g->ledger = NULL;
-	st = worker_run(g->body, l, &wo, &result, e);
-	code = st == ST_OK ? summary_print(&wo, &result, g->d->quiet) : common_fail(st, e);
+	st = worker_run(g->body, l, &wo, &result, &e);
+	if (st == ST_OK) {
+		f.result = &result;
+		f.error = result.fatal != ST_OK ? result.fatal_error.text
+		    : result.plan_failed ? result.plan_error.text : NULL;
+	} else {
+		f.code = common_fail(st, &e);
+		f.error = e.text;
+	}
+	if (st == ST_OK && result.cancelled)
+		f.state = "cancelled";
+	code = conclude(g, &f);
 	if (st == ST_OK)
 		forget_refused(g, &result);
 	worker_result_free(&result);
 	return code;
 }
 
+/* It was not even begun. */
+static int give_up(struct driving *g, enum status st, const struct error *e)
+{
+	struct result_facts f = {.error = e->text};
+
+	if (g->run.name[0] != '\0')
+		f.run = g->run.name;
+	if (st == ST_BUSY && g->body == NULL && strcmp(g->d->if_running, "skip") == 0) {
+		log_line(LOG_INFO, "%s is running already; skipped", g->run.name);
+		f.state = "skipped";
+		f.error = NULL;
+		f.code = EXIT_DONE;
+	} else if (st == ST_BUSY && (g->body == NULL || g->running)) {
+		log_line(LOG_ERROR, "%s", e->text);
+		f.code = EXIT_ALREADY_RUNNING;
+	} else {
+		f.code = common_fail(st, e);
+	}
+	return result_file_write(g->d->result, &f);
+}
+
+static int say_unchanged(struct driving *g)
+{
+	struct result_facts f = {.code = EXIT_DONE, .state = "unchanged"};
+
+	log_line(g->d->quiet ? LOG_DEBUG : LOG_INFO, "%s is finished and nothing has changed: "
+	    "nothing to do (--fresh starts over)", g->run.name);
+	close_ledger(g);
+	return conclude(g, &f);
+}
+
 int drive_run(const struct drive *d)
 {
 	struct driving g = {.d = d, .lock_fd = -1};
 	struct error e;
-	enum status st = take_run(&g, &e);
+	enum status st = result_file_check(d->result, &e);
 	int code;
 
-	if (st == ST_BUSY && g.body == NULL && strcmp(d->if_running, "skip") == 0) {
-		log_line(LOG_INFO, "%s is running already; skipped", g.run.name);
-		code = EXIT_DONE;
-	} else if (st == ST_BUSY && (g.body == NULL || g.running)) {
-		log_line(LOG_ERROR, "%s", e.text);
-		code = EXIT_ALREADY_RUNNING;
-	} else if (st != ST_OK) {
-		code = common_fail(st, &e);
+	if (st == ST_OK)
+		st = take_run(&g, &e);
+	if (st != ST_OK) {
+		code = give_up(&g, st, &e);
 	} else if (g.nothing_to_do) {
 		/* Left by one that was killed when all was done. */
 		if (care_private_files(g.state, g.ledger, &g.run, &e) != ST_OK)
 			log_line(LOG_WARN, "%s", e.text);
-		log_line(d->quiet ? LOG_DEBUG : LOG_INFO, "%s is finished and nothing has changed: "
-		    "nothing to do (--fresh starts over)", g.run.name);
-		code = EXIT_DONE;
+		code = say_unchanged(&g);
 	} else {
-		code = work(&g, &e);
+		code = work(&g);
 		care_after_run(g.state, d->state_max_bytes);
 	}
 	close_ledger(&g);

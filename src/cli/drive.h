@@ -15,6 +15,7 @@ struct drive {
 	const char *if_running;   /* "fail", "wait", "join", "skip" */
 	bool fresh;
 	bool skip_done;
+	const char *retry_stage;  /* only what failed there gets a fresh budget; NULL: all */
 	int slots;
 	int64_t lease_ms;
 	int64_t grace_ms;
@@ -24,11 +25,12 @@ struct drive {
 	const char *lifecycle;
 	const char *stop_file;
 	const char *joblog;
+	const char *result;       /* file to write at the end, or NULL */
 	bool show_stderr;
 	bool quiet;
 };
 
-/* Runs it to the end or to a stop and says what happened. */
+/* Runs it to the end or to a stop and says what happened, in the result file too. */
 int drive_run(const struct drive *d);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cli/common.h"
+#include "observe/report.h"
 #include "worker/outputs.h"
 
 /* What this start added to a counter of attempts. */
@@ -239,7 +240,16 @@ static int exit_code(const struct worker_result *r)
 	return EXIT_SOME_FAILED;
 }
 
-int summary_print(const struct worker_options *opt, const struct worker_result *r, bool quiet)
+static void time_line(const struct report_times *times, struct buf *b)
+{
+	if (times == NULL || times->slot_ms <= 0)
+		return;
+	buf_str(b, "time: ");
+	report_line(times, b);
+}
+
+int summary_print(const struct worker_options *opt, const struct worker_result *r,
+    const struct report_times *times, bool quiet)
 {
 	bool clean = r->sealed && r->after.attempts == r->after.ended[CAUSE_DONE];
 	enum log_level level = quiet && r->sealed ? LOG_DEBUG : LOG_INFO;
@@ -254,6 +264,8 @@ int summary_print(const struct worker_options *opt, const struct worker_result *
 	if (r->plan_failed && r->after.attempts == r->before.attempts)
 		return exit_code(r);
 	first_line(opt, r, &b);
+	say(&b, level);
+	time_line(times, &b);
 	say(&b, level);
 	if (!clean) {
 		no_result_line(r, &b);

@@ -4,6 +4,10 @@
 
 #include "worker/worker.h"
 
-int summary_print(const struct worker_options *opt, const struct worker_result *r, bool quiet);
+struct report_times;
+
+/* `times` of the whole run; NULL: not known. */
+int summary_print(const struct worker_options *opt, const struct worker_result *r,
+    const struct report_times *times, bool quiet);
 
 #endif

@@ -11,6 +11,7 @@ extern const struct verb verb_worker;
 extern const struct verb verb_drain;
 extern const struct verb verb_cancel;
 extern const struct verb verb_status;
+extern const struct verb verb_report;
 extern const struct verb verb_shards;
 extern const struct verb verb_logs;
 extern const struct verb verb_retry;
@@ -18,6 +19,7 @@ extern const struct verb verb_gc;
 extern const struct verb verb_doctor;
 extern const struct verb verb_task;
 extern const struct verb verb_validate;
+extern const struct verb verb_completion;
 extern const struct verb verb_help;
 
 /* NULL when there is no such verb. */

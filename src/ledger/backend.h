@@ -125,6 +125,9 @@ struct ledger_backend {
 	    struct ledger_shard *out, size_t *n, struct error *e);
 	enum status (*shard_get)(struct ledger *l, int64_t row, struct ledger_shard *out,
 	    struct error *e);
+	enum status (*worst_shards)(struct ledger *l, int64_t run, int64_t stage,
+	    enum ledger_worst which, size_t max, struct ledger_worst_shard *out, size_t *n,
+	    struct error *e);
 	enum status (*attempts)(struct ledger *l, int64_t row, size_t max,
 	    struct ledger_attempt *out, size_t *n, struct error *e);
 
@@ -141,6 +144,12 @@ struct ledger_backend {
 	    const struct retry_policy *policy,
 	    int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch), void *arg, int64_t *lost,
 	    struct error *e);
+	enum status (*worker_list)(struct ledger *l, int64_t run, struct ledger_worker **out,
+	    size_t *n, struct error *e);
+	enum status (*spent_put)(struct ledger *l, int64_t worker, int64_t present_ms,
+	    const struct ledger_spent *rows, size_t n, struct error *e);
+	enum status (*spent)(struct ledger *l, int64_t run, int generation,
+	    struct ledger_spent **out, size_t *n, struct error *e);
 	enum status (*lease_take)(struct ledger *l, int64_t stage, const char *name,
 	    int64_t worker, struct error *e);
 	enum status (*lease_release)(struct ledger *l, int64_t stage, const char *name,

@@ -223,6 +223,34 @@ int64_t ledger_stage_failed(const struct ledger_stage *s)
 	return s->count[SHARD_FAILED] + s->count[SHARD_SET_ASIDE];
 }
 
+void ledger_stages_add(struct ledger_stage *sum, const struct ledger_stage *s)
+{
+	int k;
+
+	sum->plan_complete = sum->plan_complete && s->plan_complete;
+	sum->sealed = sum->sealed && s->sealed;
+	sum->planned += s->planned;
+	for (k = 0; k < SHARD_STATES; k++)
+		sum->count[k] += s->count[k];
+	sum->attempts += s->attempts;
+	for (k = 0; k < CAUSE_COUNT; k++)
+		sum->ended[k] += s->ended[k];
+	sum->run_ms += s->run_ms;
+	sum->lost_ms += s->lost_ms;
+	sum->with_files += s->with_files;
+}
+
+void ledger_stages_sum(const struct ledger_stage *list, size_t n, struct ledger_stage *out)
+{
+	size_t i;
+
+	memset(out, 0, sizeof(*out));
+	out->plan_complete = true;
+	out->sealed = true;
+	for (i = 0; i < n; i++)
+		ledger_stages_add(out, &list[i]);
+}
+
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e)
 {
@@ -488,6 +516,14 @@ enum status ledger_shard_get(struct ledger *l, int64_t row, struct ledger_shard 
 	return l->backend->shard_get(l, row, out, e);
 }
 
+enum status ledger_worst_shards(struct ledger *l, int64_t run, int64_t stage,
+    enum ledger_worst which, size_t max, struct ledger_worst_shard *out, size_t *n,
+    struct error *e)
+{
+	*n = 0;
+	return l->backend->worst_shards(l, run, stage, which, max, out, n, e);
+}
+
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e)
 {
@@ -551,6 +587,45 @@ enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause
 	if (st != ST_OK)
 		return st;
 	return l->backend->worker_end(l, worker, cause, policy, ran_ms, arg, lost, e);
+}
+
+enum status ledger_worker_list(struct ledger *l, int64_t run, struct ledger_worker **out,
+    size_t *n, struct error *e)
+{
+	*out = NULL;
+	*n = 0;
+	return l->backend->worker_list(l, run, out, n, e);
+}
+
+/* ---- time ---- */
+
+const char *ledger_spent_name(enum spent_kind kind)
+{
+	static const char *const names[SPENT_KINDS] = {
+		"running", "restoring", "checkpointing", "waiting", "idle", "void", "net", "lost",
+	};
+
+	assert((int)kind >= 0 && (int)kind < SPENT_KINDS);
+	return names[kind];
+}
+
+enum status ledger_spent_put(struct ledger *l, int64_t worker, int64_t present_ms,
+    const struct ledger_spent *rows, size_t n, struct error *e)
+{
+	enum status st = must_write(l, e);
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		assert((int)rows[i].kind >= 0 && (int)rows[i].kind < SPENT_SAID_KINDS);
+	return st == ST_OK ? l->backend->spent_put(l, worker, present_ms, rows, n, e) : st;
+}
+
+enum status ledger_spent(struct ledger *l, int64_t run, int generation, struct ledger_spent **out,
+    size_t *n, struct error *e)
+{
+	*out = NULL;
+	*n = 0;
+	return l->backend->spent(l, run, generation, out, n, e);
 }
 
 enum status ledger_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,

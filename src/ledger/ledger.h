@@ -164,14 +164,20 @@ struct ledger_stage {
 	int64_t attempts;             /* ended, of any cause; also of shards that left
 	                               * the list */
 	int64_t ended[CAUSE_COUNT];   /* attempts by cause */
-	int64_t run_ms;               /* slot time of attempts that were accepted */
-	int64_t lost_ms;              /* slot time of attempts that were not */
+	int64_t run_ms;               /* slot time of attempts that counts: that were
+	                               * accepted, or kept by a checkpoint */
+	int64_t lost_ms;              /* slot time of attempts that does not */
 	int64_t with_files;           /* shards whose item was a regular file when planned */
 };
 
 /* Accepted and published; failed and set aside. */
 int64_t ledger_stage_done(const struct ledger_stage *s);
 int64_t ledger_stage_failed(const struct ledger_stage *s);
+
+/* The counters of n stages as one; complete and sealed when all of them are. */
+void ledger_stages_sum(const struct ledger_stage *list, size_t n, struct ledger_stage *out);
+/* Adds one to such a sum. */
+void ledger_stages_add(struct ledger_stage *sum, const struct ledger_stage *s);
 
 enum status ledger_stage_get(struct ledger *l, int64_t stage, struct ledger_stage *out,
     struct error *e) MUST_USE;
@@ -310,6 +316,10 @@ struct ledger_attempt {
 	int64_t max_rss_kib;
 	int64_t out_bytes;
 	int64_t err_bytes;
+	int64_t kept_ms;       /* of run_ms: what a durable checkpoint kept, where it was
+	                        * not accepted; at most run_ms */
+	int64_t checkpoint_ms; /* of its slot's time, beside run_ms */
+	int64_t restore_ms;
 	char note[256];        /* its last error line, or why; UTF-8 */
 };
 
@@ -338,6 +348,7 @@ struct ledger_checkpoint {
 	                            * `size` bytes of a private file; final_path "" */
 	size_t n_files;
 	char *folder;              /* a private copy of the task's folder; NULL: none */
+	int64_t kept_ms;           /* what that attempt had run before it */
 };
 
 void ledger_checkpoint_free(struct ledger_checkpoint *c); /* what it owns */
@@ -444,6 +455,21 @@ enum status ledger_shards(struct ledger *l, const struct ledger_query *q,
 /* One by its row, in the list or not; ST_NOT_FOUND. */
 enum status ledger_shard_get(struct ledger *l, int64_t row, struct ledger_shard *out,
     struct error *e) MUST_USE;
+/* The shards of a generation that took longest or were interrupted most, worst
+ * first, at most max; those without an attempt are left out. Looks at every
+ * attempt of the generation. `stage` 0: of all its stages. */
+enum ledger_worst { LEDGER_SLOWEST, LEDGER_MOST_INTERRUPTED };
+struct ledger_worst_shard {
+	int64_t row;
+	int64_t stage;
+	int64_t ms;            /* slot time of all its attempts */
+	int64_t longest_ms;    /* of one attempt */
+	int attempts;
+	int interruptions;     /* interrupted or lost */
+};
+enum status ledger_worst_shards(struct ledger *l, int64_t run, int64_t stage,
+    enum ledger_worst which, size_t max, struct ledger_worst_shard *out, size_t *n,
+    struct error *e) MUST_USE;
 /* Attempts of a shard, oldest first; the newest max of them. */
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e) MUST_USE;
@@ -463,9 +489,11 @@ struct ledger_worker {
 	bool gone;                   /* left, or was expired */
 	char pool[LEDGER_NAME_MAX];  /* "" becomes "local" */
 	char lifecycle[16];          /* "spot", "on-demand", or "": not known */
+	int generation;              /* of its run that it works on */
 	int slots;
 	int64_t joined_wall_ms;      /* filled by ledger_worker_add */
 	int64_t left_wall_ms;        /* 0 while it is not gone */
+	int64_t present_ms;          /* from joining until it was last known to be there */
 	/* What ledger_worker_drain asked of it: */
 	int64_t drain_boot_ms;       /* when that was; 0: nothing */
 	int64_t drain_deadline_boot_ms; /* 0: none was given */
@@ -511,6 +539,54 @@ enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledg
 enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
     const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e) MUST_USE;
+
+/* Every worker of a run, those that are gone too, oldest first; *out is one block
+ * to free. */
+enum status ledger_worker_list(struct ledger *l, int64_t run, struct ledger_worker **out,
+    size_t *n, struct error *e) MUST_USE;
+
+/* ---- where the time of the slots went ---- */
+
+/* Times of slots in ms. Those before SPENT_SLOT_KINDS are what a slot is in, at
+ * any moment one of them, so that they add up to slots x present_ms for each worker;
+ * workers say them. SPENT_NET and SPENT_LOST are what became of the attempts that
+ * ended, and are counted with them by the ledger: what was accepted or kept by
+ * a checkpoint, and all else. What was running but is in neither of them is
+ * under way, or void. The numbers are stored and never change. */
+enum spent_kind {
+	SPENT_RUNNING = 0,
+	SPENT_RESTORING = 1,
+	SPENT_CHECKPOINTING = 2,
+	SPENT_WAITING = 3, /* it will get or may get work, which cannot run now */
+	SPENT_IDLE = 4,    /* nothing is left for it */
+	SPENT_SLOT_KINDS = 5,
+	SPENT_VOID = 5,    /* of running: attempts whose end the ledger refused */
+	SPENT_SAID_KINDS = 6,
+	SPENT_NET = 6,
+	SPENT_LOST = 7,
+	SPENT_KINDS = 8,
+};
+
+const char *ledger_spent_name(enum spent_kind kind);
+
+struct ledger_spent {
+	int64_t worker;
+	int64_t stage;       /* 0: of no stage in particular */
+	enum spent_kind kind;
+	int64_t ms;
+};
+
+/* What a worker has spent since it came, and for how long it has been present:
+ * totals, not additions, so that saying them again (by whoever buries it too)
+ * is fine: a later word replaces an earlier one. `worker` in the rows is not looked
+ * at; kinds are below SPENT_SAID_KINDS; zeros change nothing. Also of a worker that
+ * is gone. Meant to share a group with something else. ST_NOT_FOUND: no such worker. */
+enum status ledger_spent_put(struct ledger *l, int64_t worker, int64_t present_ms,
+    const struct ledger_spent *rows, size_t n, struct error *e) MUST_USE;
+/* Of all workers of one generation of a run (0: the newest), by worker, stage and
+ * kind; zeros are left out. *out is one block to free. */
+enum status ledger_spent(struct ledger *l, int64_t run, int generation, struct ledger_spent **out,
+    size_t *n, struct error *e) MUST_USE;
 
 /* ---- leases by name ("plan", "seal", one each per stage) ----
  * Held until released or until the worker is gone. ST_BUSY: held by another

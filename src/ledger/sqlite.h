@@ -11,6 +11,7 @@
  * sqlite_row.c      rows of shards: reading, shard_step, writing
  * sqlite_shard.c    transitions
  * sqlite_worker.c   workers and leases by name
+ * sqlite_spent.c    where the time went
  * sqlite_look.c     listings and events
  * sqlite_care.c     verify, shrink, bytes */
 #ifndef EBB_LEDGER_SQLITE_H
@@ -49,6 +50,7 @@ enum counter {
 
 struct counters {
 	int64_t stage;
+	int64_t worker; /* of attempts that ended: whose time it is; else 0 */
 	int64_t add[COUNTERS];
 };
 
@@ -164,8 +166,11 @@ enum status group_begin(struct sqlite_ledger *l, struct error *e) MUST_USE;
 enum status group_commit(struct sqlite_ledger *l, struct error *e) MUST_USE;
 void group_rollback(struct sqlite_ledger *l);
 
-/* The counters of a stage that wait for the commit: NULL without memory. */
+/* The counters of a stage that wait for the commit: NULL without memory. There
+ * may be several for a stage: what they add is one change after the other. */
 struct counters *counters_of(struct sqlite_ledger *l, int64_t stage);
+/* The same for attempts of a worker, whose net and lost time they are. */
+struct counters *counters_of_worker(struct sqlite_ledger *l, int64_t stage, int64_t worker);
 
 void plan_index_drop(struct plan_index *x);
 
@@ -266,7 +271,7 @@ enum status stage_must_be_open(const struct stage_info *s, struct error *e) MUST
 enum status checkpoint_drop(struct sqlite_ledger *l, int64_t row, struct error *e) MUST_USE;
 /* Whether the attempt of that epoch made one. */
 enum status checkpoint_is_of(struct sqlite_ledger *l, int64_t row, int64_t epoch, bool *is,
-    struct error *e) MUST_USE;
+    int64_t *kept_ms, struct error *e) MUST_USE;
 
 /* ---- sqlite_output.c ---- */
 
@@ -362,6 +367,9 @@ enum status sqlite_shards(struct ledger *l, const struct ledger_query *query,
     struct ledger_shard *out, size_t *n, struct error *e);
 enum status sqlite_shard_get(struct ledger *l, int64_t row, struct ledger_shard *out,
     struct error *e);
+enum status sqlite_worst_shards(struct ledger *l, int64_t run, int64_t stage,
+    enum ledger_worst which, size_t max, struct ledger_worst_shard *out, size_t *n,
+    struct error *e);
 enum status sqlite_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e);
 enum status sqlite_event_add(struct ledger *l, int64_t run, const struct ledger_event *ev,
@@ -381,6 +389,18 @@ enum status sqlite_worker_drain(struct ledger *l, int64_t run, const struct ledg
 enum status sqlite_worker_end(struct ledger *l, int64_t worker, enum cause cause,
     const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
     void *arg, int64_t *lost, struct error *e);
+enum status sqlite_worker_list(struct ledger *l, int64_t run, struct ledger_worker **out,
+    size_t *n, struct error *e);
+enum status sqlite_spent_put(struct ledger *l, int64_t worker, int64_t present_ms,
+    const struct ledger_spent *rows, size_t n, struct error *e);
+enum status sqlite_spent(struct ledger *l, int64_t run, int generation, struct ledger_spent **out,
+    size_t *n, struct error *e);
+/* Adds the net and lost time in these counters to their worker's. */
+enum status spent_count(struct sqlite_ledger *l, const struct counters *c,
+    struct error *e) MUST_USE;
+/* Of a worker that is dead: what its slots ran and no attempt tells of is void, such as
+ * a child whose end it had no time to record. */
+enum status spent_void_rest(struct sqlite_ledger *l, int64_t worker, struct error *e) MUST_USE;
 /* ST_FENCED when the worker is gone or was never there. */
 enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker,
     struct error *e) MUST_USE;

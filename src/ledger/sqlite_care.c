@@ -25,8 +25,8 @@ static const char *const checks[] = {
 	"FROM stage LEFT JOIN (SELECT shard.stage AS id, count(*) AS n, sum(cause = 0) AS c0, "
 	"sum(cause = 1) AS c1, sum(cause = 2) AS c2, sum(cause = 3) AS c3, sum(cause = 4) AS c4, "
 	"sum(cause = 5) AS c5, sum(cause = 6) AS c6, sum(cause = 7) AS c7, sum(cause = 8) AS c8, "
-	"sum(cause = 9) AS c9, sum(iif(cause = 0, run_ms, 0)) AS done_ms, "
-	"sum(iif(cause = 0, 0, run_ms)) AS other_ms FROM attempt "
+	"sum(cause = 9) AS c9, sum(iif(cause = 0, run_ms, kept_ms)) AS done_ms, "
+	"sum(iif(cause = 0, 0, run_ms - kept_ms)) AS other_ms FROM attempt "
 	"JOIN shard ON shard.row = attempt.shard GROUP BY shard.stage) AS found "
 	"ON found.id = stage.id WHERE pruned = 0 AND (stage.attempts, e_done, e_checkpointed, "
 	"e_interrupted, e_lost, e_failed, e_timed_out, e_out_of_memory, e_infrastructure, "
@@ -34,6 +34,12 @@ static const char *const checks[] = {
 	"ifnull(c1, 0), ifnull(c2, 0), ifnull(c3, 0), ifnull(c4, 0), ifnull(c5, 0), "
 	"ifnull(c6, 0), ifnull(c7, 0), ifnull(c8, 0), ifnull(c9, 0), ifnull(done_ms, 0), "
 	"ifnull(other_ms, 0)) LIMIT 10",
+
+	"SELECT 'stage ' || stage.id || ': its time is not that of its workers' FROM stage "
+	"LEFT JOIN (SELECT stage AS id, sum(iif(kind = 6, ms, 0)) AS net, "
+	"sum(iif(kind = 7, ms, 0)) AS lost FROM spent GROUP BY stage) AS found "
+	"ON found.id = stage.id "
+	"WHERE (run_ms, lost_ms) IS NOT (ifnull(net, 0), ifnull(lost, 0)) LIMIT 10",
 
 	"SELECT 'shard in row ' || row || ': it has ' || attempts || ' attempts and ' || found || "
 	"' are recorded' FROM (SELECT row, attempts, (SELECT count(*) FROM attempt "

@@ -17,17 +17,16 @@ enum status checkpoint_drop(struct sqlite_ledger *l, int64_t row, struct error *
 }
 
 enum status checkpoint_is_of(struct sqlite_ledger *l, int64_t row, int64_t epoch, bool *is,
-    struct error *e)
+    int64_t *kept_ms, struct error *e)
 {
 	struct q q;
-	int64_t made;
-	enum status st;
 
-	q_open(&q, l, "SELECT epoch FROM checkpoint WHERE shard = ?");
+	q_open(&q, l, "SELECT kept_ms FROM checkpoint WHERE shard = ? AND epoch = ?");
 	q_int(&q, row);
-	st = q_value(&q, 0, &made, e);
-	*is = st == ST_OK && made == epoch;
-	return st;
+	q_int(&q, epoch);
+	*is = q_row(&q);
+	*kept_ms = *is ? col_int(&q, 0) : 0;
+	return q_close(&q, e);
 }
 
 static enum status checkpoint_put(struct sqlite_ledger *l, int64_t row, const struct ledger_checkpoint *c,
@@ -38,13 +37,14 @@ static enum status checkpoint_put(struct sqlite_ledger *l, int64_t row, const st
 	enum status st = ledger_files_format(c->files, c->n_files, &json, e);
 
 	if (st == ST_OK) {
-		q_open(&q, l, "INSERT OR REPLACE INTO checkpoint(shard, epoch, offset, files, folder) "
-		    "VALUES (?, ?, ?, ?, ?)");
+		q_open(&q, l, "INSERT OR REPLACE INTO checkpoint(shard, epoch, offset, files, folder, "
+		    "kept_ms) VALUES (?, ?, ?, ?, ?, ?)");
 		q_int(&q, row);
 		q_int(&q, c->epoch);
 		q_int(&q, c->offset);
 		q_text(&q, c->n_files == 0 ? NULL : json.data);
 		q_blob(&q, c->folder, c->folder == NULL ? 0 : strlen(c->folder));
+		q_int(&q, c->kept_ms);
 		st = q_run(&q, e);
 	}
 	buf_free(&json);
@@ -79,12 +79,14 @@ enum status sqlite_checkpoint_get(struct ledger *base, int64_t row, struct ledge
 	bool found;
 	enum status st = ST_OK;
 
-	q_open(&q, sq(base), "SELECT epoch, offset, files, folder FROM checkpoint WHERE shard = ?");
+	q_open(&q, sq(base), "SELECT epoch, offset, files, folder, kept_ms FROM checkpoint "
+	    "WHERE shard = ?");
 	q_int(&q, row);
 	found = q_row(&q);
 	if (found) {
 		out->epoch = col_int(&q, 0);
 		out->offset = col_int(&q, 1);
+		out->kept_ms = col_int(&q, 4);
 		st = col_dup(&q, 2, LEDGER_FILES_JSON_MAX, &json, &len, e);
 		if (st == ST_OK)
 			st = col_dup(&q, 3, FOLDER_NAME_MAX, &out->folder, &len, e);

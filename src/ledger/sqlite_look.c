@@ -86,7 +86,10 @@ static enum status attempt_from(struct q *q, struct ledger_attempt *a, struct er
 	a->max_rss_kib = col_int(q, 9);
 	a->out_bytes = col_int(q, 10);
 	a->err_bytes = col_int(q, 11);
-	col_text(q, 12, a->note, sizeof(a->note));
+	a->kept_ms = col_int(q, 12);
+	a->checkpoint_ms = col_int(q, 13);
+	a->restore_ms = col_int(q, 14);
+	col_text(q, 15, a->note, sizeof(a->note));
 	return ST_OK;
 }
 
@@ -109,7 +112,8 @@ enum status sqlite_attempts(struct ledger *base, int64_t row, size_t max,
 	enum status st = ST_OK;
 
 	q_open(&q, sq(base), "SELECT epoch, worker, cause, slot, exit_code, exit_signal, "
-	    "started_wall_ms, run_ms, cpu_ms, max_rss_kib, out_bytes, err_bytes, note "
+	    "started_wall_ms, run_ms, cpu_ms, max_rss_kib, out_bytes, err_bytes, kept_ms, "
+	    "checkpoint_ms, restore_ms, note "
 	    "FROM attempt WHERE shard = ? ORDER BY epoch DESC");
 	q_int(&q, row);
 	while (st == ST_OK && *n < max && q_row(&q)) {
@@ -122,6 +126,41 @@ enum status sqlite_attempts(struct ledger *base, int64_t row, size_t max,
 		*n = 0;
 	reverse_attempts(out, *n);
 	return st;
+}
+
+/* ---- the worst ---- */
+
+#define WORST \
+	"SELECT row, stage, sum(run_ms) AS ms, max(run_ms), count(*), " \
+	"sum(cause IN (2, 3)) AS cut FROM attempt JOIN shard ON shard.row = attempt.shard " \
+	"WHERE stage IN (SELECT stage.id FROM stage JOIN run ON run.id = stage.run " \
+	"AND stage.generation = run.generation WHERE run.id = ?1) AND (?2 = 0 OR stage = ?2) " \
+	"GROUP BY row "
+
+enum status sqlite_worst_shards(struct ledger *base, int64_t run, int64_t stage,
+    enum ledger_worst which, size_t max, struct ledger_worst_shard *out, size_t *n,
+    struct error *e)
+{
+	struct q q;
+
+	if (which == LEDGER_SLOWEST)
+		q_open(&q, sq(base), WORST "ORDER BY ms DESC, row LIMIT ?3");
+	else
+		q_open(&q, sq(base), WORST "HAVING cut > 0 ORDER BY cut DESC, ms DESC, row LIMIT ?3");
+	q_int(&q, run);
+	q_int(&q, stage);
+	q_int(&q, (int64_t)max);
+	while (*n < max && q_row(&q)) {
+		struct ledger_worst_shard *w = &out[(*n)++];
+
+		w->row = col_int(&q, 0);
+		w->stage = col_int(&q, 1);
+		w->ms = col_int(&q, 2);
+		w->longest_ms = col_int(&q, 3);
+		w->attempts = col_small(&q, 4);
+		w->interruptions = col_small(&q, 5);
+	}
+	return q_close(&q, e);
 }
 
 /* ---- events ---- */

@@ -259,13 +259,13 @@ enum status sqlite_exec(struct sqlite_ledger *l, const char *sql, struct error *
 
 /* ---- counters ---- */
 
-struct counters *counters_of(struct sqlite_ledger *l, int64_t stage)
+struct counters *counters_of_worker(struct sqlite_ledger *l, int64_t stage, int64_t worker)
 {
 	void *p = l->pending;
 	size_t i;
 
 	for (i = 0; i < l->n_pending; i++) {
-		if (l->pending[i].stage == stage)
+		if (l->pending[i].stage == stage && l->pending[i].worker == worker)
 			return &l->pending[i];
 	}
 	if (mem_grow(&p, &l->cap_pending, l->n_pending + 1, sizeof(*l->pending), NULL) != ST_OK)
@@ -273,14 +273,21 @@ struct counters *counters_of(struct sqlite_ledger *l, int64_t stage)
 	l->pending = p;
 	memset(&l->pending[i], 0, sizeof(l->pending[i]));
 	l->pending[i].stage = stage;
+	l->pending[i].worker = worker;
 	l->n_pending++;
 	return &l->pending[i];
+}
+
+struct counters *counters_of(struct sqlite_ledger *l, int64_t stage)
+{
+	return counters_of_worker(l, stage, 0);
 }
 
 static enum status write_counters(struct sqlite_ledger *l, const struct counters *c,
     struct error *e)
 {
 	bool any = false;
+	enum status st;
 	struct q q;
 	int i;
 
@@ -301,7 +308,8 @@ static enum status write_counters(struct sqlite_ledger *l, const struct counters
 	for (i = 0; i < COUNTERS; i++)
 		q_int(&q, c->add[i]);
 	q_int(&q, c->stage);
-	return q_run(&q, e);
+	st = q_run(&q, e);
+	return st == ST_OK && c->worker != 0 ? spent_count(l, c, e) : st;
 }
 
 /* ---- transactions ---- */

@@ -285,7 +285,8 @@ enum status row_void(struct sqlite_ledger *l, struct row *r, struct error *e)
 enum status attempt_put(struct sqlite_ledger *l, const struct row *r,
     const struct ledger_attempt *a, struct error *e)
 {
-	struct counters *c = counters_of(l, r->stage);
+	struct counters *c = counters_of_worker(l, r->stage, a->worker);
+	int64_t net_ms = a->cause == CAUSE_DONE ? a->run_ms : a->kept_ms;
 	size_t note_len = strnlen(a->note, sizeof(a->note));
 	struct q q;
 
@@ -293,10 +294,12 @@ enum status attempt_put(struct sqlite_ledger *l, const struct row *r,
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	c->add[COUNTER_ATTEMPTS]++;
 	c->add[COUNTER_ENDED + (int)a->cause]++;
-	c->add[a->cause == CAUSE_DONE ? COUNTER_RUN_MS : COUNTER_LOST_MS] += a->run_ms;
+	c->add[COUNTER_RUN_MS] += net_ms;
+	c->add[COUNTER_LOST_MS] += a->run_ms - net_ms;
 	q_open(&q, l, "INSERT INTO attempt(shard, epoch, worker, cause, slot, exit_code, "
 	    "exit_signal, started_wall_ms, run_ms, cpu_ms, max_rss_kib, out_bytes, err_bytes, "
-	    "note) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	    "kept_ms, checkpoint_ms, restore_ms, note) "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	q_int(&q, r->row);
 	q_int(&q, a->epoch);
 	q_int(&q, a->worker);
@@ -310,6 +313,9 @@ enum status attempt_put(struct sqlite_ledger *l, const struct row *r,
 	q_int(&q, a->max_rss_kib);
 	q_int(&q, a->out_bytes);
 	q_int(&q, a->err_bytes);
+	q_int(&q, a->kept_ms);
+	q_int(&q, a->checkpoint_ms);
+	q_int(&q, a->restore_ms);
 	q_text_n(&q, note_len == 0 ? NULL : a->note, note_len);
 	return q_run(&q, e);
 }

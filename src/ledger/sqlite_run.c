@@ -501,6 +501,7 @@ enum status sqlite_run_remove(struct ledger *base, int64_t run, struct error *e)
 		"DELETE FROM output WHERE run = ? AND published = 0",
 		"UPDATE output SET run = 0, stage = 0, shard = 0, planned = 0 WHERE run = ?",
 		"DELETE FROM worker WHERE run = ?",
+		"DELETE FROM spent WHERE run = ?",
 		"DELETE FROM event WHERE run = ?",
 		"DELETE FROM run WHERE id = ?",
 	};

@@ -306,6 +306,7 @@ enum status sqlite_end(struct ledger *base, int64_t row, const struct ledger_att
 	};
 	struct sqlite_ledger *l = sq(base);
 	struct row r = {0};
+	int64_t kept_ms;
 	bool taken = false;
 	enum status st = op_begin(l, OP_PLAIN, e);
 
@@ -313,7 +314,7 @@ enum status sqlite_end(struct ledger *base, int64_t row, const struct ledger_att
 		return st;
 	st = row_get(l, row, &r, e);
 	if (st == ST_OK)
-		st = checkpoint_is_of(l, row, a->epoch, &ev.progressed, e);
+		st = checkpoint_is_of(l, row, a->epoch, &ev.progressed, &kept_ms, e);
 	ev.progressed = ev.progressed || a->cause == CAUSE_CHECKPOINTED;
 	if (st == ST_OK)
 		st = row_step(l, &r, &ev, policy, &taken, e);

@@ -26,8 +26,8 @@ static enum status insert_worker(struct sqlite_ledger *l, const struct ledger_wo
 	struct q q;
 
 	q_open(&q, l, "INSERT INTO worker(name, run, number, pid, start_ticks, boot_id, "
-	    "lease_until, gone, pool, lifecycle, slots, joined_wall_ms) "
-	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)");
+	    "lease_until, gone, generation, pool, lifecycle, slots, joined_wall_ms) "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)");
 	q_text(&q, w->name);
 	q_int(&q, w->run);
 	q_int(&q, w->number);
@@ -35,6 +35,7 @@ static enum status insert_worker(struct sqlite_ledger *l, const struct ledger_wo
 	q_int(&q, (int64_t)w->start_ticks);
 	q_text(&q, w->boot_id);
 	q_int(&q, w->lease_until_boot_ms);
+	q_int(&q, w->generation);
 	q_text(&q, w->pool[0] == '\0' ? "local" : w->pool);
 	q_text(&q, w->lifecycle);
 	q_int(&q, w->slots);
@@ -95,7 +96,8 @@ enum status sqlite_worker_renew(struct ledger *base, int64_t worker, int64_t unt
 
 #define WORKER_COLUMNS \
 	"worker.id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone, worker.number, " \
-	"pool, lifecycle, slots, joined_wall_ms, left_wall_ms, drain, drain_deadline, drain_reason"
+	"pool, lifecycle, slots, joined_wall_ms, left_wall_ms, drain, drain_deadline, drain_reason, " \
+	"generation, present_ms"
 
 static void worker_from(const struct q *q, struct ledger_worker *w)
 {
@@ -117,6 +119,8 @@ static void worker_from(const struct q *q, struct ledger_worker *w)
 	w->drain_boot_ms = col_int(q, 14);
 	w->drain_deadline_boot_ms = col_int(q, 15);
 	col_text(q, 16, w->drain_reason, sizeof(w->drain_reason));
+	w->generation = col_small(q, 17);
+	w->present_ms = col_int(q, 18);
 }
 
 enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worker *out, size_t max,
@@ -130,6 +134,31 @@ enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worke
 	while (*n < max && q_row(&q))
 		worker_from(&q, &out[(*n)++]);
 	return q_close(&q, e);
+}
+
+enum status sqlite_worker_list(struct ledger *base, int64_t run, struct ledger_worker **out,
+    size_t *n, struct error *e)
+{
+	void *list = NULL;
+	size_t cap = 0;
+	enum status st = ST_OK;
+	struct q q;
+
+	q_open(&q, sq(base), "SELECT " WORKER_COLUMNS " FROM worker WHERE run = ? ORDER BY id");
+	q_int(&q, run);
+	while (st == ST_OK && q_row(&q)) {
+		st = mem_grow(&list, &cap, *n + 1, sizeof(**out), e);
+		if (st == ST_OK)
+			worker_from(&q, (struct ledger_worker *)list + (*n)++);
+	}
+	st = q_end(&q, st, e);
+	if (st != ST_OK) {
+		free(list);
+		list = NULL;
+		*n = 0;
+	}
+	*out = list;
+	return st;
 }
 
 enum status sqlite_worker_get(struct ledger *base, int64_t worker, struct ledger_worker *out,
@@ -221,17 +250,19 @@ static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worke
 	struct shard_event ev = {
 		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
 	};
-	const struct ledger_attempt a = {
+	struct ledger_attempt a = {
 		.epoch = r->s.epoch, .worker = worker, .cause = cause, .exit_code = -1,
 		.run_ms = ran_ms,
 	};
 	bool taken = false;
-	enum status st = checkpoint_is_of(l, r->row, r->s.epoch, &ev.progressed, e);
+	enum status st = checkpoint_is_of(l, r->row, r->s.epoch, &ev.progressed, &a.kept_ms, e);
 
 	if (st == ST_OK)
 		st = row_step(l, r, &ev, policy, &taken, e);
 	if (st != ST_OK || !taken)
 		return st;
+	if (a.kept_ms > ran_ms)
+		a.kept_ms = ran_ms;
 	if (ran_ms >= 0) {
 		r->attempts++;
 		st = attempt_put(l, r, &a, e);
@@ -274,6 +305,8 @@ enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause ca
 		st = end_row(l, &rows[i], worker, cause, policy, ran, e);
 		*lost += ran >= 0;
 	}
+	if (st == ST_OK && cause == CAUSE_LOST)
+		st = spent_void_rest(l, worker, e);
 	if (st == ST_OK)
 		st = leave(l, worker, e);
 	free(rows);

@@ -110,8 +110,10 @@ bool batch_took_end(struct attempt *a)
 	if (!batch_is_on(a) || a->batch_over)
 		return false;
 	if (!good) {
-		/* What was done before this batch is worth keeping. */
-		if (a->batch_at == a->saved_at || !(a->stopped || end->fate == GUARDIAN_NOT_STARTED))
+		/* What was done before this batch is worth keeping. One that never began
+		 * is no end of an attempt that has run. */
+		if (end->fate == GUARDIAN_NOT_STARTED ? a->first_started_ns == 0
+		    : !a->stopped || a->batch_at == a->saved_at)
 			return false;
 		pump_drop(a->pump);
 		a->pump = NULL;

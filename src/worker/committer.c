@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "worker/account.h"
 
 enum {
 	PATIENCE_MS = 10000,   /* how long a group is tried again */
@@ -132,12 +133,29 @@ static void set_health(struct committer *c, enum status st, const struct error *
 	c->opt.wake(c->opt.arg);
 }
 
+/* Where the time went is said with the heartbeat, in the same commit. */
+static enum status renew_once(struct committer *c, int64_t now_ns, struct error *e)
+{
+	struct ledger *l = c->opt.ledger;
+	int64_t until_ms = now_ns / 1000000 + c->opt.lease_ms;
+	enum status st = ledger_begin(l, e);
+
+	if (st != ST_OK)
+		return st;
+	st = ledger_worker_renew(l, c->opt.worker, until_ms, e);
+	if (st == ST_OK && c->opt.account != NULL)
+		st = account_record(c->opt.account, l, c->opt.worker, now_ns, e);
+	if (st == ST_OK)
+		return ledger_commit(l, e);
+	ledger_rollback(l);
+	return st;
+}
+
 static void renew_lease(struct committer *c)
 {
 	int64_t now = sys_boot_ns();
-	int64_t until_ms = now / 1000000 + c->opt.lease_ms;
 	struct error e;
-	enum status st = ledger_worker_renew(c->opt.ledger, c->opt.worker, until_ms, &e);
+	enum status st = renew_once(c, now, &e);
 
 	if (st == ST_OK) {
 		slots_fence_set(c->opt.slots, committer_fence_ns(now, c->opt.lease_ms));

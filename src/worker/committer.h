@@ -12,6 +12,7 @@
 #include "ledger/ledger.h"
 #include "worker/slots.h"
 
+struct account;
 struct committer;
 
 /* An operation, embedded as the first member of the caller's own structure.
@@ -37,6 +38,7 @@ struct committer_options {
 	int64_t worker;            /* whose lease to renew */
 	int64_t lease_ms;
 	struct slots *slots;       /* for the fence */
+	struct account *account;   /* recorded with each renewal; NULL: none */
 	/* Called on the committer's thread when operations are done, or when it
 	 * has failed: wake the loop. */
 	void (*wake)(void *arg);

@@ -220,7 +220,8 @@ static uint32_t put_strings(struct buf *b, const char *const *list)
 enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, struct error *e)
 {
 	struct wire_head head = {.kind = WIRE_SPAWN, .id = req->id, .lane = req->lane, .row = req->row,
-	    .epoch = req->epoch, .timeout_ms = req->timeout_ms, .offset = req->offset};
+	    .epoch = req->epoch, .timeout_ms = req->timeout_ms, .offset = req->offset,
+	    .ran_ns = req->ran_ns, .stage = req->stage};
 	struct buf *b = &g->msg;
 	enum status st;
 

@@ -88,6 +88,8 @@ struct guardian_spawn {
 	                         * CLOCK_MONOTONIC */
 	bool append;            /* stdout_path is there and goes on */
 	int64_t offset;         /* where it begins: $EBB_OFFSET and the page */
+	int stage;              /* for the slot table: below SLOTS_STAGES */
+	int64_t ran_ns;         /* likewise: what it ran before, in other children */
 };
 
 /* Queues a request; never blocks for long (the guardian always reads).

@@ -233,6 +233,8 @@ static void slot_starting(struct slot *s, const struct request *r)
 	__atomic_store_n(&s->row, r->head.row, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->epoch, r->head.epoch, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->started_boot_ns, r->end.started_boot_ns, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->stage, r->head.stage, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->ran_ns, r->head.ran_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->pgid, 0, __ATOMIC_RELEASE);
 	slot_state(s, SLOT_STARTING);
 }
@@ -240,7 +242,14 @@ static void slot_starting(struct slot *s, const struct request *r)
 static void slot_started(struct slot *s, int32_t pgid)
 {
 	__atomic_store_n(&s->pgid, pgid, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->starts, s->starts + 1, __ATOMIC_RELEASE);
 	slot_state(s, SLOT_STARTED);
+}
+
+static void slot_ended(struct slot *s, int64_t boot_ns)
+{
+	__atomic_store_n(&s->ended_boot_ns, boot_ns, __ATOMIC_RELEASE);
+	slot_state(s, SLOT_ENDED);
 }
 
 /* ---- what a task finds, and leaves ---- */
@@ -435,7 +444,7 @@ static void lane_finish(struct lanes *l, int i, bool clean)
 	r->end.err_bytes = sizes.err;
 	clear_lane(l, i, &r->end);
 	r->end.ended_boot_ns = sys_boot_ns();
-	slot_state(slots_at(l->slots, i), SLOT_ENDED);
+	slot_ended(slots_at(l->slots, i), r->end.ended_boot_ns);
 	sys_point("guardian.end");
 	request_list_add(l->done, r);
 	set_free(l, i);
@@ -665,6 +674,6 @@ bool lanes_end_all(struct lanes *l, const sigset_t *wait_mask, int limit_ms)
 	}
 	for (i = 0; i < l->n; i++)
 		if (l->lane[i].state != LANE_FREE)
-			slot_state(slots_at(l->slots, i), SLOT_ENDED);
+			slot_ended(slots_at(l->slots, i), sys_boot_ns());
 	return none;
 }

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/account.h"
 #include "worker/batch.h"
 #include "worker/input.h"
 #include "worker/work.h"
@@ -387,6 +388,8 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.offset = batch_is_on(a) ? a->batch_at : a->from.offset,
 		.append = batch_is_on(a) && a->first_started_ns != 0,
 		.timeout_ms = a->g->spec->timeout_ms,
+		.stage = account_stage(a->g->number),
+		.ran_ns = a->ran_ns,
 	};
 	const char **args = strings_vector(argv);
 	const char **vars = strings_vector(env);

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/drain.h"
+#include "worker/account.h"
 #include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/input.h"
@@ -90,7 +91,10 @@ static void job_restore(uv_work_t *job)
 {
 	struct attempt *a = job->data;
 
+	int64_t began = sys_boot_ns();
+
 	a->step = save_restore(a, &a->step_error);
+	a->rec.restore_ms = (sys_boot_ns() - began) / 1000000;
 }
 
 static void job_restored(uv_work_t *job, int status)
@@ -100,6 +104,8 @@ static void job_restored(uv_work_t *job, int status)
 
 	(void)status;
 	w->restoring--;
+	account_unset(w->account, a->account_lane, sys_boot_ns());
+	a->account_lane = -1;
 	if (w->closing)
 		return;
 	if (a->step == ST_OK)
@@ -109,13 +115,23 @@ static void job_restored(uv_work_t *job, int status)
 	loop_step(w);
 }
 
+/* A slot that would have nothing to do waits for it. */
+static void begin_restore(struct attempt *a)
+{
+	struct work *w = a->w;
+
+	w->restoring++;
+	a->account_lane = account_lend(w->account, SPENT_RESTORING, account_stage(a->g->number),
+	    sys_boot_ns());
+}
+
 /* A claimed shard, once it has what it begins with. */
 static void make_ready(struct attempt *a)
 {
 	struct work *w = a->w;
 	enum status st;
 
-	a->run_lane = -1;
+	a->run_lane = a->account_lane = -1;
 	if (!save_is_kept(a->g)) {
 		attempt_push(&w->ready, a);
 		return;
@@ -130,7 +146,7 @@ static void make_ready(struct attempt *a)
 	    uv_queue_work(&w->loop, &a->job, job_restore, job_restored) != 0)
 		attempt_push(&w->ready, a);
 	else
-		w->restoring++;
+		begin_restore(a);
 }
 
 static void done_claim(struct op *op)
@@ -235,7 +251,7 @@ static void keep_failure(struct work *w, const struct attempt *a)
 
 	if (r->n_failures == WORKER_FAILURES_KEPT)
 		return;
-	shard_name(&a->shard, &name);
+	attempt_name(a, &name);
 	if (name.failed)
 		return;
 	f = &r->failures[r->n_failures++];
@@ -316,7 +332,7 @@ static void tell_failure(struct work *w, const struct attempt *a)
 {
 	struct buf b = {0};
 
-	shard_name(&a->shard, &b);
+	attempt_name(a, &b);
 	if (!b.failed) {
 		struct buf shown = {0};
 
@@ -379,7 +395,9 @@ static void done_end(struct op *op)
 			tell_failure(w, a);
 			check_halt(w);
 		}
-	} else if (op->status != ST_FENCED) {
+	} else if (op->status == ST_FENCED) {
+		account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
+	} else {
 		loop_fatal(w, op->status, &op->error);
 	}
 	attempt_free(a);
@@ -438,15 +456,37 @@ static void done_accept_empty(struct op *op)
 
 	if (op->status == ST_OK)
 		count_done(w, a);
-	else if (op->status != ST_FENCED)
+	else if (op->status == ST_FENCED)
+		account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
+	else
 		loop_fatal(w, op->status, &op->error);
 	attempt_free(a);
+}
+
+/* What it ran, once its last child has ended. */
+static void count_time(struct attempt *a)
+{
+	account_move(a->w->account, account_stage(a->g->number), a->inside_ns);
+	a->ran_ns -= a->inside_ns;
+	a->inside_ns = 0;
+	a->rec.run_ms = account_ms(a->w->account, a->ran_ns);
+	a->rec.checkpoint_ms = a->checkpoint_ns / 1000000;
+}
+
+/* Of an attempt that has no result, its last checkpoint keeps what was before. */
+static void count_kept(struct attempt *a)
+{
+	int64_t ms = a->kept_ns / 1000000;
+
+	a->rec.kept_ms = a->rec.cause == CAUSE_DONE || a->input_changed ? 0
+	    : ms < a->rec.run_ms ? ms : a->rec.run_ms;
 }
 
 static void settle(struct attempt *a)
 {
 	struct work *w = a->w;
 
+	count_kept(a);
 	a->rec.epoch = a->shard.s.epoch;
 	a->rec.worker = w->me.id;
 	if (a->rec.cause != CAUSE_DONE) {
@@ -491,15 +531,15 @@ static bool is_suspect(const struct attempt *a)
 
 void loop_judge(struct attempt *a)
 {
-	const struct guardian_end *end = &a->end;
 	struct work *w = a->w;
 
 	if (is_suspect(a) && w->stop_level > 0)
 		a->stopped = true;
 	wrap_classify(a);
+	count_time(a);
 	a->after = a->shard.version;
 	if (a->rec.cause == CAUSE_DONE) {
-		int64_t us = (end->ended_boot_ns - end->started_boot_ns) / 1000 + 1;
+		int64_t us = a->ran_ns / 1000 + 1;
 
 		a->g->avg_run_us = a->g->avg_run_us == 0 ? us : (a->g->avg_run_us * 7 + us) / 8;
 	}
@@ -528,6 +568,10 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	if (a->lane >= 0)
 		w->lane_taken[a->lane] = false;
 	a->end = *end;
+	account_ended(w->account, end->lane, account_stage(a->g->number), end->started_boot_ns,
+	    end->ended_boot_ns);
+	if (end->started_boot_ns != 0)
+		a->ran_ns += end->ended_boot_ns - end->started_boot_ns;
 	if (batch_took_end(a))
 		return;
 	if (end->fate == GUARDIAN_NOT_STARTED) {
@@ -611,6 +655,8 @@ void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e
 	a->rec.exit_code = -1;
 	a->rec.started_wall_ms = sys_wall_ns() / 1000000;
 	(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", e->text);
+	count_time(a); /* of batches before */
+	count_kept(a);
 	save_drop_folder(a);
 	record_end(a);
 }
@@ -1032,6 +1078,7 @@ void loop_step(struct work *w)
 	for (i = 0; i < w->n_stages; i++)
 		seal_if_whole(&w->stage[i]);
 	requests_wait_for_work(w, has_room(w));
+	resting_step(w);
 	check_end(w);
 }
 
@@ -1039,6 +1086,7 @@ void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
 
+	account_look(w->account, sys_boot_ns());
 	if (w->sent > 0)
 		contract_poll(w);
 	requests_tick(w);

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/account.h"
 #include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/loop.h"
@@ -216,6 +217,7 @@ struct save {
 	struct attempt *a;
 	struct control_view request;
 	struct ledger_checkpoint made;
+	int64_t ran_ns; /* that the attempt had run before it */
 	enum status status;
 	struct error error;
 };
@@ -344,13 +346,51 @@ static void remove_copy(struct work *w, char **take_folder)
 	removal_begin(w, r);
 }
 
+/* What the attempt has run so far, waiting for checkpoints apart. */
+static int64_t ran_so_far(const struct attempt *a)
+{
+	return batch_is_on(a) ? a->ran_ns : a->save_began_ns - a->begun_boot_ns - a->inside_ns;
+}
+
+/* From asking to the answer: a running task waits for it, and between two batches
+ * the slot does. */
+static void begin_time(struct save *s)
+{
+	struct attempt *a = s->a;
+
+	a->save_began_ns = sys_boot_ns();
+	a->save_began_ms = a->save_began_ns / 1000000;
+	s->ran_ns = ran_so_far(a);
+	s->made.kept_ms = s->ran_ns / 1000000;
+	if (!batch_is_on(a) || a->end.lane < 0)
+		return;
+	a->account_lane = a->end.lane;
+	account_set(a->w->account, a->account_lane, SPENT_CHECKPOINTING,
+	    account_stage(a->g->number), a->save_began_ns);
+}
+
+static void end_time(struct save *s)
+{
+	struct attempt *a = s->a;
+	int64_t now = sys_boot_ns();
+	int64_t until = a->end_waits ? a->end.ended_boot_ns : now;
+
+	a->checkpoint_ns += now - a->save_began_ns;
+	if (!batch_is_on(a) && until > a->save_began_ns)
+		a->inside_ns += until - a->save_began_ns;
+	account_unset(a->w->account, a->account_lane, now);
+	a->account_lane = -1;
+}
+
 static void save_end(struct save *s, enum status st, const struct error *e)
 {
 	struct attempt *a = s->a;
 
 	a->saving = false;
+	end_time(s);
 	if (st == ST_OK) {
 		a->saved = true;
+		a->kept_ns = s->ran_ns;
 		answer(s, EBB_ANSWER_DURABLE);
 		/* The one before in this attempt; those of others go with the shard. */
 		remove_copy(a->w, &a->own_copy);
@@ -407,7 +447,7 @@ void save_begin(struct attempt *a, const struct control_view *request)
 	s->made.epoch = a->shard.s.epoch;
 	s->made.offset = request->offset;
 	a->saving = true;
-	a->save_began_ms = sys_boot_ns() / 1000000;
+	begin_time(s);
 	s->job.data = s;
 	if (uv_queue_work(&a->w->loop, &s->job, job_save, job_saved) != 0)
 		save_end(s, error_set(&s->error, ST_NO_MEMORY, "out of memory"), &s->error);

@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
-enum { SLOTS_VERSION = 1, BOOT_ID_SIZE = 37 };
+enum { SLOTS_VERSION = 2, BOOT_ID_SIZE = 37 };
 
 static const char table_magic[8] = {'E', 'B', 'B', 'S', 'L', 'O', 'T', 'S'};
 
@@ -28,11 +28,15 @@ struct table {
 	int32_t guardian_pid;
 	int64_t fence_boot_ns;
 	int64_t spare[2];
+	struct slots_account account;
 	struct slot slots[];
 };
 
-_Static_assert(sizeof(struct slot) == 32, "layout of the file");
-_Static_assert(sizeof(struct table) == 128, "layout of the file");
+_Static_assert(sizeof(struct slot) == 72, "layout of the file");
+_Static_assert(sizeof(struct slots_time) == 56, "layout of the file");
+_Static_assert(offsetof(struct table, account) == 128, "layout of the file");
+_Static_assert(offsetof(struct slots_account, time) == 64, "layout of the file");
+_Static_assert(sizeof(struct table) == 192 + SLOTS_STAGES * 56, "layout of the file");
 _Static_assert(offsetof(struct table, fence_boot_ns) == 104, "layout of the file");
 
 struct slots {
@@ -221,6 +225,11 @@ struct slot *slots_at(struct slots *s, int i)
 	return &s->table->slots[i];
 }
 
+struct slots_account *slots_account(struct slots *s)
+{
+	return &s->table->account;
+}
+
 void slots_fence_set(struct slots *s, int64_t boot_ns)
 {
 	__atomic_store_n(&s->table->fence_boot_ns, boot_ns, __ATOMIC_RELEASE);
@@ -231,7 +240,7 @@ int64_t slots_fence_get(const struct slots *s)
 	return __atomic_load_n(&s->table->fence_boot_ns, __ATOMIC_ACQUIRE);
 }
 
-int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch)
+static const struct slot *slot_of_attempt(struct slots *s, int64_t row, int64_t epoch)
 {
 	int i;
 
@@ -240,7 +249,26 @@ int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch)
 
 		if (__atomic_load_n(&at->state, __ATOMIC_ACQUIRE) != SLOT_FREE && at->row == row &&
 		    at->epoch == epoch)
-			return at->started_boot_ns;
+			return at;
 	}
-	return -1;
+	return NULL;
+}
+
+int64_t slots_started_ns(struct slots *s, int64_t row, int64_t epoch)
+{
+	const struct slot *at = slot_of_attempt(s, row, epoch);
+
+	return at == NULL ? -1 : at->started_boot_ns;
+}
+
+int64_t slots_ran_ns(struct slots *s, int64_t row, int64_t epoch, int64_t until_boot_ns)
+{
+	const struct slot *at = slot_of_attempt(s, row, epoch);
+
+	if (at == NULL)
+		return -1;
+	if (at->state == SLOT_ENDED && at->ended_boot_ns < until_boot_ns)
+		until_boot_ns = at->ended_boot_ns;
+	return at->ran_ns + (until_boot_ns > at->started_boot_ns
+	    ? until_boot_ns - at->started_boot_ns : 0);
 }

@@ -1,31 +1,13 @@
 /* What the newest look at the stages of a run means. */
-#include <string.h>
-
 #include "worker/work.h"
 
 void stages_sum(const struct work *w, struct ledger_stage *out)
 {
 	size_t i;
-	int k;
 
-	memset(out, 0, sizeof(*out));
-	out->plan_complete = true;
-	out->sealed = true;
-	for (i = 0; i < w->n_stages; i++) {
-		const struct ledger_stage *s = &w->stage[i].last;
-
-		out->plan_complete = out->plan_complete && s->plan_complete;
-		out->sealed = out->sealed && s->sealed;
-		out->planned += s->planned;
-		for (k = 0; k < SHARD_STATES; k++)
-			out->count[k] += s->count[k];
-		out->attempts += s->attempts;
-		for (k = 0; k < CAUSE_COUNT; k++)
-			out->ended[k] += s->ended[k];
-		out->run_ms += s->run_ms;
-		out->lost_ms += s->lost_ms;
-		out->with_files += s->with_files;
-	}
+	ledger_stages_sum(NULL, 0, out);
+	for (i = 0; i < w->n_stages; i++)
+		ledger_stages_add(out, &w->stage[i].last);
 }
 
 /* The stage that a source reads from; NULL when it reads from none. */

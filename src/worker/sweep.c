@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/account.h"
 #include "worker/procs.h"
 #include "worker/slots.h"
 
@@ -17,22 +18,18 @@ enum { WORKERS_MAX = 1024 };
 /* What the slot table of a dead worker tells about its attempts. */
 struct remains {
 	struct slots *slots;     /* NULL: nobody knows; it counts as started */
-	bool this_boot;
 	int64_t until_boot_ns;   /* it was alive at most until then */
 };
 
 static int64_t ran_ms(void *arg, int64_t row, int64_t epoch)
 {
 	const struct remains *r = arg;
-	int64_t started;
+	int64_t ns;
 
 	if (r->slots == NULL)
 		return 0;
-	started = slots_started_ns(r->slots, row, epoch);
-	if (started < 0)
-		return -1;
-	return r->this_boot && r->until_boot_ns > started
-	    ? (r->until_boot_ns - started) / 1000000 : 0;
+	ns = slots_ran_ns(r->slots, row, epoch, r->until_boot_ns);
+	return ns < 0 ? -1 : ns / 1000000;
 }
 
 static bool this_boot(const struct ledger_worker *w, struct error *e)
@@ -91,7 +88,9 @@ static bool is_expired(const struct ledger_worker *w, struct error *e)
 	return this_boot(w, e) && sys_boot_ns() / 1000000 > w->lease_until_boot_ms;
 }
 
-/* Its end and the line about it, at once. Somebody else may have been faster. */
+/* Its end and the line about it, at once. Somebody else may have been faster. The
+ * time first: said twice it is the same, and a worker that has ended is not buried
+ * again. */
 static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w,
     const struct retry_policy *policy, struct remains *left, int64_t *lost, struct error *e)
 {
@@ -103,6 +102,10 @@ static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w
 	if (st != ST_OK)
 		return st;
 	st = ledger_worker_get(l, w->id, &now, e);
+	if (st == ST_OK && !now.gone && left->slots != NULL) {
+		left->until_boot_ns = account_last_ns(left->slots);
+		st = account_bury(left->slots, l, w->id, now.present_ms, e);
+	}
 	if (st == ST_OK && !now.gone) {
 		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, ran_ms, left, lost, e);
 		(void)snprintf(ev.text, sizeof(ev.text), "w%d (pid %d) is gone: %lld attempt%s "
@@ -120,7 +123,7 @@ static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w
 static enum status bury(struct state *state, struct ledger *l, const struct ledger_worker *w,
     const struct retry_policy *policy, int64_t *lost, struct error *e)
 {
-	struct remains left = {NULL, false, sys_boot_ns()};
+	struct remains left = {NULL, 0};
 	struct buf path = {0};
 	struct error se;
 	char lock[80];
@@ -131,10 +134,7 @@ static enum status bury(struct state *state, struct ledger *l, const struct ledg
 	st = buf_check(&path, e);
 	if (st != ST_OK)
 		return st;
-	left.this_boot = this_boot(w, &se);
-	if (w->lease_until_boot_ms * 1000000 < left.until_boot_ns)
-		left.until_boot_ns = w->lease_until_boot_ms * 1000000;
-	if (slots_open(path.data, &left.slots, &se) == ST_OK && left.this_boot) {
+	if (slots_open(path.data, &left.slots, &se) == ST_OK && this_boot(w, &se)) {
 		st = slots_end_leftovers(left.slots, &ended, e);
 		if (ended > 0)
 			log_line(LOG_INFO, "ended %d processes that a worker left", ended);

@@ -20,6 +20,7 @@ struct work;
 struct contract;
 struct stage;
 struct pump;
+struct account;
 struct publisher;
 struct planner;
 struct requests;
@@ -67,7 +68,14 @@ struct attempt {
 	char *own_part;           /* what it wrote itself, once private_path is the
 	                           * whole; else NULL */
 	uint64_t n_saves;
+	int64_t ran_ns;           /* its children that have ended; without inside_ns once
+	                           * that is judged */
+	int64_t inside_ns;        /* of it, the task waited for checkpoints */
+	int64_t kept_ns;          /* of it, before its last durable checkpoint */
+	int64_t checkpoint_ns;    /* from asking for checkpoints to the answers */
+	int account_lane;         /* of account_lend or account_set; -1: none */
 	int64_t save_began_ms;
+	int64_t save_began_ns;
 	int64_t save_ms;          /* what its last checkpoint took; 0: none yet */
 	int64_t batch_at;         /* bytes of the shard that batches have processed */
 	int64_t batch_size;       /* of private_path after the last good one */
@@ -109,6 +117,9 @@ struct attempt *attempt_pop(struct attempt_list *l);
  * free takes it out again. */
 struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard) MUST_USE;
 void attempt_free(struct attempt *a);
+/* Appends its shard's name as people see it, after that of its stage and a colon
+ * where there are several. */
+void attempt_name(const struct attempt *a, struct buf *out);
 
 /* The words of a stage's command and of its output's name, ready to be filled. */
 struct launch {
@@ -124,6 +135,7 @@ struct launch {
 struct stage {
 	struct work *w;
 	const struct spec *spec;
+	int number;               /* in the run, from 0 */
 	int64_t id;               /* in the ledger */
 	const uint8_t *fingerprint;/* HASH_SIZE bytes */
 	int64_t carry_from;       /* stage to take done shards from, or 0 */
@@ -156,6 +168,7 @@ struct work {
 	struct committer *committer;
 	struct publisher *publisher;
 	struct contract *contract;
+	struct account *account;
 	struct resources resources;
 	bool special;             /* some stage needs more than a slot */
 	struct requests *requests;
@@ -298,6 +311,9 @@ enum status seal_manifest_path(const struct state *state, const char *run, const
 /* joblog.c: GNU parallel's format. */
 enum status joblog_open(struct work *w, struct error *e) MUST_USE;
 void joblog_write(struct work *w, const struct attempt *a);
+
+/* resting.c: tells the account what slots without a child are in. */
+void resting_step(struct work *w);
 
 /* progress.c */
 void progress_start(struct work *w);

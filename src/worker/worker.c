@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/account.h"
 #include "worker/care.h"
 #include "worker/contract.h"
 #include "worker/loop.h"
@@ -86,6 +87,7 @@ static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 	me->run = w->opt->run.id;
 	me->pid = (int32_t)getpid();
 	me->start_ticks = proc_stat_read(me->pid, &self) ? (uint64_t)self.start_boot_ns : 0;
+	me->generation = w->opt->run.generation;
 	me->lease_until_boot_ms = sys_boot_ns() / 1000000 + w->opt->lease_ms;
 	me->slots = w->opt->slots;
 	(void)snprintf(me->pool, sizeof(me->pool), "%s", w->opt->pool == NULL ? ""
@@ -136,6 +138,7 @@ static enum status open_stages(struct work *w, struct ledger *l, struct error *e
 		struct stage *g = &w->stage[i];
 
 		g->w = w;
+		g->number = (int)i;
 		g->spec = &w->pipeline->stage[i];
 		g->id = list[i].id;
 		g->fingerprint = w->opt->input.stage[i].fingerprint;
@@ -171,6 +174,20 @@ static enum status first_look(struct work *w, struct ledger *l, struct error *e)
 	return st;
 }
 
+/* From here on every moment of the slots is accounted for. */
+static enum status open_account(struct work *w, struct error *e)
+{
+	int64_t *ids = mem_zero(w->n_stages * sizeof(*ids));
+	size_t i;
+
+	for (i = 0; ids != NULL && i < w->n_stages; i++)
+		ids[i] = w->stage[i].id;
+	if (ids != NULL)
+		w->account = account_open(w->body->slots, ids, w->n_stages, sys_boot_ns());
+	free(ids);
+	return w->account != NULL ? ST_OK : error_set(e, ST_NO_MEMORY, "out of memory");
+}
+
 /* Everything that can say no before a thread is started. */
 static enum status prepare_work(struct work *w, struct ledger *l, struct error *e)
 {
@@ -179,6 +196,8 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 
 	if (st == ST_OK)
 		st = open_store(w, e);
+	if (st == ST_OK)
+		st = open_account(w, e);
 	if (st == ST_OK)
 		st = add_me(w, l, e);
 	if (st == ST_OK)
@@ -242,8 +261,8 @@ static void close_loop(struct work *w)
 static enum status start_threads(struct work *w, struct ledger *l, struct error *e)
 {
 	struct committer_options co = {.ledger = l, .worker = w->me.id,
-	    .lease_ms = w->opt->lease_ms, .slots = w->body->slots, .wake = wake,
-	    .watch = requests_watch, .blocked = requests_blocked, .arg = w};
+	    .lease_ms = w->opt->lease_ms, .slots = w->body->slots, .account = w->account,
+	    .wake = wake, .watch = requests_watch, .blocked = requests_blocked, .arg = w};
 	enum status st = committer_start(&co, &w->committer, e);
 
 	return st == ST_OK ? publisher_start(w, e) : st;
@@ -301,9 +320,17 @@ static enum status last_look(struct work *w, struct ledger *l, struct error *e)
 static int64_t ran_here(void *arg, int64_t row, int64_t epoch)
 {
 	struct work *w = arg;
-	int64_t at = slots_started_ns(w->body->slots, row, epoch);
+	const struct attempt *a;
+	int64_t ns;
 
-	return at < 0 ? -1 : (sys_boot_ns() - at) / 1000000;
+	/* One whose end came too late to be judged, or between two batches. */
+	for (a = w->all; a != NULL; a = a->all_next) {
+		if (a->shard.row == row && a->shard.s.epoch == epoch && a->ran_ns > 0 &&
+		    w->inflight[a->id % INFLIGHT_MAX] != a)
+			return a->ran_ns / 1000000;
+	}
+	ns = slots_ran_ns(w->body->slots, row, epoch, sys_boot_ns());
+	return ns < 0 ? -1 : ns / 1000000;
 }
 
 static const char *how_it_left(const struct worker_result *r)
@@ -317,6 +344,7 @@ static const char *how_it_left(const struct worker_result *r)
 	return r->drained ? "drained" : r->halted ? "halted" : "nothing left to do";
 }
 
+/* What is left is handed back, and the last is said of the time, in one step. */
 static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 {
 	int64_t lost;
@@ -326,6 +354,8 @@ static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 		return st;
 	st = ledger_worker_end(l, w->me.id, w->end_cause, &w->pipeline->stage[0].retry,
 	    ran_here, w, &lost, e);
+	if (st == ST_OK)
+		st = account_record(w->account, l, w->me.id, sys_boot_ns(), e);
 	if (st == ST_OK)
 		st = event_put(l, w, "leave", how_it_left(w->result), e);
 	if (st == ST_OK)
@@ -374,6 +404,7 @@ static void release(struct work *w)
 	store_close(w->store);
 	contract_close(w);
 	requests_destroy(w->requests);
+	account_destroy(w->account);
 	free(w->stage);
 }
 

@@ -89,6 +89,13 @@ void attempt_free(struct attempt *a)
 	free(a);
 }
 
+void attempt_name(const struct attempt *a, struct buf *out)
+{
+	if (a->w->n_stages > 1)
+		buf_printf(out, "%s:", a->g->spec->name);
+	shard_name(&a->shard, out);
+}
+
 int64_t wrap_oom_kills(void)
 {
 	struct buf b = {0};
@@ -147,12 +154,9 @@ void wrap_classify(struct attempt *a)
 	r->slot = end->lane + 1;
 	r->exit_code = end->exit_code;
 	r->exit_signal = end->exit_signal;
-	r->run_ms = (end->ended_boot_ns - end->started_boot_ns) / 1000000;
 	r->started_wall_ms = (sys_wall_ns() - (sys_boot_ns() - end->started_boot_ns)) / 1000000;
-	if (a->first_started_ns != 0) {
-		r->run_ms = (end->ended_boot_ns - a->first_started_ns) / 1000000;
+	if (a->first_started_ns != 0)
 		r->started_wall_ms -= (end->started_boot_ns - a->first_started_ns) / 1000000;
-	}
 	r->cpu_ms = (end->cpu_us + a->batch_cpu_us) / 1000;
 	r->max_rss_kib = end->max_rss_kib;
 	r->out_bytes = end->out_bytes;
@@ -255,7 +259,7 @@ static void warn_of_log(const struct attempt *a)
 	struct buf name = {0};
 	struct buf shown = {0};
 
-	shard_name(&a->shard, &name);
+	attempt_name(a, &name);
 	if (!name.failed)
 		str_display(&shown, name.data, name.len, 200);
 	log_line(LOG_WARN, "the log of %s could not be kept", shown.data == NULL ? "a shard" :

@@ -187,7 +187,10 @@ def test_a_read_only_state_of_ones_own(box, not_root):
 
 RUN_KEYS = {"run", "state", "running", "generation", "title", "created_ms", "changed_ms", "shards",
             "ended", "done", "failed", "total", "attempts", "plan_complete", "sealed", "run_ms",
-            "lost_ms"}
+            "lost_ms", "stages"}
+
+STAGE_KEYS = {"name", "planned", "shards", "ended", "done", "failed", "total", "attempts",
+              "plan_complete", "sealed", "run_ms", "lost_ms"}
 
 
 def check_run(row):
@@ -199,6 +202,10 @@ def check_run(row):
     assert row["failed"] == row["shards"]["failed"] + row["shards"]["set-aside"]
     assert abs(row["created_ms"] / 1000 - time.time()) < 100
     assert row["changed_ms"] >= row["created_ms"]
+    for stage in row["stages"]:
+        assert set(stage) == STAGE_KEYS and sum(stage["shards"].values()) == stage["planned"]
+    for key in ("done", "failed", "total", "attempts", "run_ms", "lost_ms"):
+        assert row[key] == sum(stage[key] for stage in row["stages"])
 
 
 def test_status_json(used):

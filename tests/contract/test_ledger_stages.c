@@ -197,11 +197,165 @@ static void renewed(void **state)
 	ledger_run_free(&run);
 }
 
+/* ---- time ---- */
+
+/* The ms of that kind in the list, in all. */
+static int64_t spent_in(struct ledger *l, int64_t run, int64_t worker, int64_t stage,
+    enum spent_kind kind)
+{
+	struct ledger_spent *list;
+	struct error err;
+	int64_t ms = 0;
+	size_t n;
+	size_t i;
+
+	OK(ledger_spent(l, run, 0, &list, &n, &err));
+	for (i = 0; i < n; i++) {
+		if (list[i].worker == worker && list[i].stage == stage && list[i].kind == kind)
+			ms += list[i].ms;
+	}
+	free(list);
+	return ms;
+}
+
+static int64_t worker_of(struct ledger *l, const struct ledger_run *run, const char *name)
+{
+	struct ledger_worker w = {.run = run->id, .pid = 1, .generation = run->generation,
+	    .slots = 2};
+	struct error err;
+
+	(void)snprintf(w.name, sizeof(w.name), "%s", name);
+	OK(sys_boot_id(w.boot_id, &err));
+	OK(ledger_worker_add(l, &w, &err));
+	return w.id;
+}
+
+static void time_is_said_and_counted(void **state)
+{
+	struct fix *f = *state;
+	int64_t w = worker_of(f->l, &f->run, "w2");
+	const struct ledger_spent first[] = {
+		{.stage = f->stage, .kind = SPENT_RUNNING, .ms = 10},
+		{.kind = SPENT_WAITING, .ms = 7}, {.kind = SPENT_IDLE, .ms = 0},
+	};
+	const struct ledger_spent then[] = {{.stage = f->stage, .kind = SPENT_RUNNING, .ms = 40}};
+	struct ledger_worker *list;
+	struct ledger_shard got[2];
+	struct ledger_attempt a;
+	struct shard now;
+	struct error err;
+	size_t n;
+
+	OK(ledger_spent_put(f->l, w, 9, first, 3, &err));
+	OK(ledger_spent_put(f->l, w, 20, then, 1, &err));
+	OK(ledger_spent_put(f->l, w, 20, then, 1, &err));
+	assert_int_equal(spent_in(f->l, f->run.id, w, f->stage, SPENT_RUNNING), 40);
+	assert_int_equal(spent_in(f->l, f->run.id, w, 0, SPENT_WAITING), 7);
+	IS(ST_NOT_FOUND, ledger_spent_put(f->l, 999, 20, then, 1, &err));
+
+	plan_many(f->l, f->stage, "i", 2);
+	claim_n(f->l, f->stage, w, 2, 2, got);
+	a = attempt_of(got[0].s.epoch, w, CAUSE_DONE, 30);
+	OK(ledger_accept(f->l, got[0].row, &a, NULL, 0, NULL, &err));
+	a = attempt_of(got[1].s.epoch, w, CAUSE_CHECKPOINTED, 10);
+	a.kept_ms = 6;
+	a.checkpoint_ms = 2;
+	a.restore_ms = 1;
+	OK(ledger_end(f->l, got[1].row, &a, &(struct retry_policy){0}, false, 0, &now, &err));
+	assert_int_equal(spent_in(f->l, f->run.id, w, f->stage, SPENT_NET), 36);
+	assert_int_equal(spent_in(f->l, f->run.id, w, f->stage, SPENT_LOST), 4);
+	assert_int_equal(stage_of(f->l, f->stage).run_ms, 36);
+	assert_int_equal(stage_of(f->l, f->stage).lost_ms, 4);
+	OK(ledger_attempts(f->l, got[1].row, 1, &a, &n, &err));
+	assert_int_equal(a.kept_ms * 100 + a.checkpoint_ms * 10 + a.restore_ms, 621);
+
+	OK(ledger_worker_list(f->l, f->run.id, &list, &n, &err));
+	assert_int_equal(n, 2);
+	assert_int_equal(list[1].present_ms, 20);
+	assert_int_equal(list[1].slots, 2);
+	free(list);
+	free_n(got, 2);
+}
+
+/* A group that is taken back takes back its time, and generations are apart. */
+static void time_of_groups_and_generations(void **state)
+{
+	struct fix *f = *state;
+	int64_t w = worker_of(f->l, &f->run, "w2");
+	const struct ledger_spent row = {.kind = SPENT_IDLE, .ms = 5};
+	struct ledger_shard got[1];
+	struct ledger_attempt a;
+	struct ledger_spent *list;
+	struct error err;
+	size_t n;
+
+	plan_many(f->l, f->stage, "i", 1);
+	claim_n(f->l, f->stage, w, 1, 1, got);
+	a = attempt_of(got[0].s.epoch, w, CAUSE_DONE, 30);
+	OK(ledger_begin(f->l, &err));
+	OK(ledger_accept(f->l, got[0].row, &a, NULL, 0, NULL, &err));
+	OK(ledger_spent_put(f->l, w, 9, &row, 1, &err));
+	ledger_rollback(f->l);
+	OK(ledger_spent(f->l, f->run.id, 0, &list, &n, &err));
+	assert_int_equal(n, 0);
+	OK(ledger_accept(f->l, got[0].row, &a, NULL, 0, NULL, &err));
+	OK(ledger_spent_put(f->l, w, 9, &row, 1, &err));
+	OK(ledger_run_renew(f->l, &f->run, &one_stage, &err));
+	OK(ledger_spent(f->l, f->run.id, 0, &list, &n, &err));
+	assert_int_equal(n, 0);
+	OK(ledger_spent(f->l, f->run.id, 1, &list, &n, &err));
+	assert_int_equal(n, 2);
+	free(list);
+	free_n(got, 1);
+}
+
+static void the_worst_shards(void **state)
+{
+	static const struct {int64_t ms; enum cause cause;} ends[] = {
+		{10, CAUSE_INTERRUPTED}, {500, CAUSE_FAILED}, {20, CAUSE_LOST}, {30, CAUSE_LOST},
+	};
+	const struct retry_policy policy = {.limit = {[CAUSE_FAILED] = 9, [CAUSE_LOST] = 9,
+	    [CAUSE_INTERRUPTED] = 9}};
+	struct fix *f = *state;
+	struct ledger_worst_shard worst[3];
+	struct ledger_shard got[4];
+	struct shard now;
+	struct error err;
+	size_t n;
+	size_t i;
+
+	plan_many(f->l, f->stage, "i", 3);
+	for (i = 0; i < 4; i++) {
+		struct ledger_attempt a;
+
+		claim_n(f->l, f->stage, f->worker, 1, 1, &got[i]);
+		a = attempt_of(got[i].s.epoch, f->worker, ends[i].cause, ends[i].ms);
+		OK(ledger_end(f->l, got[i].row, &a, &policy, false, i < 2 ? 60000 : 0, &now, &err));
+	}
+	assert_int_equal(got[2].row, got[3].row);
+	OK(ledger_worst_shards(f->l, f->run.id, 0, LEDGER_SLOWEST, 2, worst, &n, &err));
+	assert_int_equal(n, 2);
+	assert_int_equal(worst[0].row, got[1].row);
+	assert_int_equal(worst[1].row, got[2].row);
+	assert_int_equal(worst[1].ms, 50);
+	assert_int_equal(worst[1].longest_ms, 30);
+	OK(ledger_worst_shards(f->l, f->run.id, f->stage, LEDGER_MOST_INTERRUPTED, 3, worst, &n, &err));
+	assert_int_equal(n, 2);
+	assert_int_equal(worst[0].row, got[2].row);
+	assert_int_equal(worst[0].interruptions, 2);
+	assert_int_equal(worst[1].row, got[0].row);
+	OK(ledger_worst_shards(f->l, f->run.id, 999, LEDGER_SLOWEST, 3, worst, &n, &err));
+	assert_int_equal(n, 0);
+	free_n(got, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(stages_have_names), CASE(finished_with_the_last), CASE(some_may_fail),
 		CASE(generations_of_two), CASE(renewed),
+		CASE(time_is_said_and_counted),
+		CASE(time_of_groups_and_generations), CASE(the_worst_shards),
 	};
 
 	return RUN_FOR_ALL(tests);

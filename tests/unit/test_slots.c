@@ -60,7 +60,7 @@ static void create_and_open(void **state)
 
 	assert_int_equal(slots_create(p->path, 3, token, &s, &e), ST_OK);
 	assert_int_equal(stat(p->path, &sb), 0);
-	assert_int_equal(sb.st_size, 128 + 3 * 32);
+	assert_int_equal(sb.st_size, 192 + 257 * 56 + 3 * 72);
 	assert_int_equal(sb.st_mode & 0777, 0600);
 	assert_int_equal(slots_count(s), 3);
 	slots_at(s, 2)->row = 7;
@@ -141,7 +141,7 @@ static void damage_is_found(void **state)
 
 	assert_int_equal(damaged(p->path, 0, "", 0, -1), ST_OK);
 	assert_int_equal(damaged(p->path, 0, "X", 1, -1), ST_CORRUPT);
-	n = 2;
+	n = 3;
 	assert_int_equal(damaged(p->path, 8, &n, sizeof(n), -1), ST_CONFIG);
 	n = 3;
 	assert_int_equal(damaged(p->path, 12, &n, sizeof(n), -1), ST_CORRUPT);
@@ -152,7 +152,7 @@ static void damage_is_found(void **state)
 	assert_int_equal(damaged(p->path, 56, "\0", 1, -1), ST_CORRUPT);
 	assert_int_equal(damaged(p->path, 0, "", 0, 0), ST_CORRUPT);
 	assert_int_equal(damaged(p->path, 0, "", 0, 127), ST_CORRUPT);
-	assert_int_equal(damaged(p->path, 0, "", 0, 128 + 63), ST_CORRUPT);
+	assert_int_equal(damaged(p->path, 0, "", 0, 192 + 257 * 56 + 127), ST_CORRUPT);
 	assert_int_equal(damaged(p->path, 0, "", 0, 1 << 30), ST_CORRUPT);
 }
 

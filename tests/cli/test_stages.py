@@ -1,0 +1,128 @@
+"""The verbs that look at a run, when it has several stages; and status --watch."""
+
+import json
+import os
+import pty
+import re
+
+import pytest
+
+import ebbtest
+from ebbcli import HELD, LOG, wait_for_lines
+
+PIPELINE = """
+version: 1
+name: two
+stages:
+  work:
+    input: {count: 3}
+    retry: {failures: 1}
+    allow_failed: 1
+    run: 'n={}; echo "log of $n" >&2; echo $n; [ $n != 2 ] || [ -e fixed ]'
+    output: out/{}.txt
+  again:
+    input: {count: 3}
+    retry: {failures: 1}
+    run: 'n={}; echo "again $n" >&2; [ $n != 2 ] || [ -e fixed ]'
+"""
+
+
+@pytest.fixture
+def two(box):
+    box.write("p.yaml", PIPELINE)
+    box.ebb("run", "-j2", "p.yaml", code=1)
+    return box
+
+
+def test_status_counts_all_stages(two):
+    (row,) = two.status()
+    assert [(s["name"], s["planned"], s["done"], s["failed"]) for s in row["stages"]] == \
+        [("work", 3, 2, 1), ("again", 3, 2, 1)]
+    assert [s["sealed"] for s in row["stages"]] == [True, False]
+    assert (row["done"], row["failed"], row["total"], row["sealed"]) == (4, 2, 6, False)
+    assert all(s["plan_complete"] for s in row["stages"])
+    out = two.ebb("status", "r1").out.decode()
+    assert "4 of 6 done" in out and re.search(r"stage work +2 of 3 done, 1 failed, sealed", out)
+    assert two.status("r1") == [{**row, "workers": []}]
+
+
+def test_shards_of_stages(two):
+    out = two.ebb("shards").out.decode().splitlines()
+    names = [line.split()[3] for line in out]
+    assert names == ["work:0", "work:1", "work:2", "again:0", "again:1", "again:2"]
+    assert [r["stage"] for r in two.shards()] == ["work"] * 3 + ["again"] * 3
+    assert [r["name"] for r in two.shards("--stage", "again", "--state", "failed")] == ["2"]
+    assert two.ebb("shards", "--stage", "work").out.decode().splitlines()[0].split()[3] == "0"
+    assert len(two.ebb("shards", "-n", "4").out.splitlines()) == 4
+    err = two.ebb("shards", "--stage", "nonsense", code=2).err
+    assert "work, again" in err
+
+
+def test_logs_of_stages(two):
+    assert b"again 1" in two.ebb("logs", "again:1").out
+    assert b"log of 1" in two.ebb("logs", "work:1").out
+    assert b"log of 1" in two.ebb("logs", "--stage", "work", "1").out
+    assert b"again 2" in two.ebb("logs", "again:3").out  # the third
+    err = two.ebb("logs", "1", code=2).err
+    assert "work:1" in err and "again:1" in err
+    assert "3" in two.ebb("logs", "3", code=2).err
+
+
+def test_retry_of_a_stage(two):
+    two.write("fixed", "")
+    two.ebb("retry", "--stage", "again")
+    (row,) = two.status()
+    assert [s["failed"] for s in row["stages"]] == [1, 0] and row["state"] == "finished"
+    assert "nonsense" in two.ebb("retry", "--stage", "nonsense", code=2).err
+
+
+def test_the_end_names_the_stage(box):
+    box.write("p.yaml", PIPELINE)
+    err = box.ebb("run", "p.yaml", code=1).err
+    assert "failed: work:2" in err and "failed: again:2" in err
+    assert b"log of 2" in box.ebb("logs", re.search(r"ebb logs (\S+)", err).group(1)).out
+
+
+def test_watch_says_what_changes_until_the_end(box):
+    box.hold()
+    run = box.begin("map", "-j1", LOG + "; " + HELD + "; : {}", ":::", "a", "b")
+    wait_for_lines(box, 1)
+    watch = box.begin("status", "--watch", "-n", "50ms")
+    ebbtest.wait_until(lambda: b"running" in watch.out(), 5, "the first line")
+    box.release()
+    assert run.wait(10).code == 0
+    assert watch.wait(10).code == 0
+    lines = watch.out().decode().splitlines()
+    assert "0 of 2 done" in lines[0] and "2 of 2 done" in lines[-1] and "finished" in lines[-1]
+    assert len(set(lines)) == len(lines)
+    again = box.ebb("status", "--watch", "--json", "r1").out
+    assert json.loads(again)["runs"][0]["done"] == 2
+
+
+def read_all(fd):
+    data = b""
+    while True:
+        try:
+            more = os.read(fd, 4096)
+        except OSError:
+            return data
+        if not more:
+            return data
+        data += more
+
+
+def test_watch_on_a_terminal_is_drawn_over(box):
+    box.hold()
+    run = box.begin("map", "-j1", LOG + "; " + HELD + "; : {}", ":::", "a", "b")
+    wait_for_lines(box, 1)
+    master, slave = pty.openpty()
+    watch = box.begin("status", "-w", "-n", "50ms", stdout=slave)
+    os.close(slave)
+    first = os.read(master, 4096)
+    assert b"running" in first
+    box.release()
+    assert run.wait(10).code == 0
+    rest = read_all(master)
+    os.close(master)
+    assert watch.wait(10).code == 0
+    assert b"A\r\x1b[J" in rest and b"finished" in rest
