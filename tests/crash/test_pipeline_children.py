@@ -178,6 +178,29 @@ def test_is_answered_too_late(pipe, point):
     assert not list(pipe.root.glob(CLEAN))
 
 
+@pytest.mark.parametrize("how", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGKILL]])
+@pytest.mark.parametrize("point", ["restore.before", "restore.after"])
+def test_is_told_to_stop_while_its_folder_is_restored(pipe, point, how):
+    """It was claimed and has not begun: given back, with what it had saved."""
+    write(pipe, SAVING)
+    running = start(pipe, program=fault_bin(), EBB_FAULT_CRASH="checkpoint.after:1")
+    assert running.wait(10).code == -9
+    pipe.wait_alone()
+    running = pipe.start(["run", "p.yaml"], fault_bin(), EBB_FAULT_STOP=point + ":1")
+    wait_until(lambda: state_of(running.pid) == "T", 10, "stopped")
+    for sig in how:
+        kill(running.pid, sig)
+    kill(running.pid, signal.SIGCONT)
+    # 0: it was restored, and begun, before the signal was heard.
+    code = running.wait(10).code
+    assert code in {0, 75, 130, -9}
+    pipe.wait_alone()
+    assert len(pipe.starts()) == 1 or code != -9
+    run(pipe)
+    assert out(pipe) == b"one\ntwo\n"
+    assert not list(pipe.root.glob(CLEAN))
+
+
 def commands(box):
     found = []
     for pid in box.alive():
