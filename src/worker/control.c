@@ -38,6 +38,8 @@ struct page {
 	int64_t begun_boot_ns;
 	int64_t offset; /* the last durable one */
 	uint64_t answered;
+	uint32_t answer;
+	bool owed;      /* the answer could not be written yet */
 };
 
 struct control {
@@ -86,9 +88,12 @@ static enum status put_bytes(struct page *p, const void *data, size_t len, size_
 
 static enum status remove_file(const char *path, struct error *e)
 {
-	if (sys_unlink(path) == -1 && errno != ENOENT)
-		return error_os(e, errno, "cannot remove %s", path);
-	return ST_OK;
+	if (sys_unlink(path) == 0 || errno == ENOENT)
+		return ST_OK;
+	/* A task may have put a folder there. */
+	if (errno == EISDIR || errno == EPERM)
+		return file_remove_tree(path, e);
+	return error_os(e, errno, "cannot remove %s", path);
 }
 
 static void page_close(struct control *c, struct page *p)
@@ -287,6 +292,7 @@ enum status control_reset(struct control *c, int lane, const struct control_begi
 	p->begun_boot_ns = sys_boot_ns();
 	p->offset = begin->offset;
 	p->answered = 0;
+	p->owed = false;
 	if (!page_is_whole(p))
 		st = page_make(c, p, e);
 	if (st == ST_OK)
@@ -302,6 +308,7 @@ void control_adopt(struct control *c, int lane, const struct control_begin *begi
 	p->begun_boot_ns = begin->begun_boot_ns;
 	p->offset = begin->offset;
 	p->answered = 0;
+	p->owed = false;
 	if (!page_is_whole(p) && page_open(c, p, &e) != ST_OK)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
@@ -384,23 +391,30 @@ enum status control_stop(struct control *c, int lane, enum ebb_stop_reason reaso
 	return flipped;
 }
 
+static enum status write_answer(struct page *p, struct error *e)
+{
+	enum status st = put_bytes(p, &p->answer, sizeof(p->answer),
+	    offsetof(struct ebb_control, answer), e);
+
+	if (st == ST_OK)
+		st = put_bytes(p, &p->answered, sizeof(p->answered),
+		    offsetof(struct ebb_control, answered), e);
+	p->owed = st != ST_OK;
+	return st;
+}
+
 enum status control_answer(struct control *c, int lane, const struct control_view *request,
     enum ebb_answer answer, struct error *e)
 {
 	struct page *p = &c->pages[lane];
-	uint32_t word = answer;
-	enum status st;
 
 	if (p->fd == -1)
 		return error_set(e, ST_NOT_FOUND, "there is no page %s", p->path);
 	p->answered = request->request;
+	p->answer = answer;
 	if (answer == EBB_ANSWER_DURABLE)
 		p->offset = request->offset;
-	st = put_bytes(p, &word, sizeof(word), offsetof(struct ebb_control, answer), e);
-	if (st == ST_OK)
-		st = put_bytes(p, &p->answered, sizeof(p->answered),
-		    offsetof(struct ebb_control, answered), e);
-	return st;
+	return write_answer(p, e);
 }
 
 /* ---- the task's half ---- */
@@ -431,7 +445,7 @@ static void check_half(const struct page *p, const struct task_half *half,
 
 enum status control_read(struct control *c, int lane, struct control_view *out, struct error *e)
 {
-	const struct page *p = &c->pages[lane];
+	struct page *p = &c->pages[lane];
 	struct task_half now = {0};
 	struct task_half before;
 	int tries;
@@ -439,6 +453,8 @@ enum status control_read(struct control *c, int lane, struct control_view *out, 
 	memset(out, 0, sizeof(*out));
 	if (p->fd == -1)
 		return ST_OK;
+	if (p->owed && write_answer(p, e) != ST_OK)
+		log_line(LOG_DEBUG, "%s", e->text);
 	/* The same twice: then each number is whole, and the offset is that of the
 	 * request. A task that writes all the time gets what was read last. */
 	for (tries = 0; tries < STEADY_TRIES; tries++) {

@@ -85,7 +85,8 @@ struct control_view {
 enum status control_read(struct control *c, int lane, struct control_view *out,
     struct error *e) MUST_USE;
 
-/* Answers a request. After EBB_ANSWER_DURABLE `offset` (as it was in the view)
+/* Answers a request. An answer that cannot be written is written by the next
+ * control_read that can. After EBB_ANSWER_DURABLE `offset` (as it was in the view)
  * is the one behind which the next may not go. */
 enum status control_answer(struct control *c, int lane, const struct control_view *request,
     enum ebb_answer answer, struct error *e) MUST_USE;

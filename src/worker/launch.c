@@ -347,8 +347,9 @@ static enum status private_name(struct work *w, struct attempt *a, struct error 
 	return st;
 }
 
-/* The input must be there. ST_FENCED: it changed since the last checkpoint. An item whose file changed since it was planned is
- * worked on as it is now; a range must be of the version that it was cut from. */
+/* The input must be there. An item whose file changed since it was planned is
+ * worked on as it is now, but not from a checkpoint of what it was (ST_FENCED);
+ * a range must be of the version that it was cut from. */
 static enum status check_input(struct attempt *a, struct error *e)
 {
 	struct file_version now;

@@ -67,7 +67,12 @@ enum status save_make_folder(struct attempt *a, struct error *e)
 
 enum status save_restore(struct attempt *a, struct error *e)
 {
-	return copy_tree_into(a->from.folder, a->folder, e);
+	enum status st;
+
+	sys_point("restore.before");
+	st = copy_tree_into(a->from.folder, a->folder, e);
+	sys_point("restore.after");
+	return st;
 }
 
 void save_drop_folder(struct attempt *a)

@@ -236,3 +236,57 @@ def test_a_folder_mounted_from_the_same_disk(box, mounts, which):
         work.check()
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+# ---- pipelines ----
+
+FOLDER = r"""
+set -e
+n=$(cat "$EBB_CHECKPOINT/n" 2>/dev/null || echo 0)
+echo "start $n 0 0" >>"$EBBTEST_LOG"
+while [ "$n" -lt 12 ]; do
+	n=$((n + 1))
+	echo "$n"
+	head -c 40000 /dev/zero >"$EBB_CHECKPOINT/data.$((n % 3))" || true
+	echo "$n" >"$EBB_CHECKPOINT/n" || true
+	if "$EBBTEST_EBB" task checkpoint; then
+		echo "saved $n 0 0" >>"$EBBTEST_LOG"
+	else
+		echo "failed $n 0 0" >>"$EBBTEST_LOG"
+		sleep 0.1
+	fi
+done
+"""
+
+
+@pytest.mark.limit(110)
+@pytest.mark.parametrize("kib", [256, 400, 520])
+def test_full_while_checkpoints_are_made(box, disk, kib):
+    """A checkpoint that did not fit is answered so, the one before holds, and
+    nothing of it is left."""
+    small = disk("state", kib)
+    box.env.update(EBB_STATE=str(small.path / "s"), EBBTEST_EBB=ebb_bin())
+    (box.root / "folder.sh").write_text(FOLDER)
+    (box.root / "p.yaml").write_text("""version: 1
+name: full
+stages:
+  s:
+    input: {count: 1}
+    run: bash folder.sh
+    output: out.txt
+    retry: {failures: 100, infrastructure: 100, interruptions: 100, backoff: 20ms..50ms}
+""")
+    run = box.start(["run", "p.yaml"])
+    wait_until(lambda: run.poll() is not None or
+               any(line[0] == "failed" for line in box.log_lines()), 15, "a full disk")
+    assert "failed" in [line[0] for line in box.log_lines()]
+    small.make_room()
+    r = run.wait(60)
+    check_ended(r)
+    box.wait_alone()
+    r = box.run(["run", "p.yaml"], seconds=60)
+    assert r.code == 0, r.err
+    assert (box.root / "out.txt").read_text() == "".join("%d\n" % n for n in range(1, 13))
+    left = [str(p) for kind in ("checkpoints", "private")
+            for p in small.path.glob("s/runs/*/%s/*" % kind)]
+    assert not left

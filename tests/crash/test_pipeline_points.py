@@ -11,8 +11,8 @@ from pipework import Pipeline
 PARTS = 4
 # Of the points around the commits of the ledger, which are most of them and
 # much alike; of all others each is tried.
-COMMITS = setting("EBB_COMMITS", 24)
-NAMES = {"first": ("plan.", "guardian.spawn.", "guardian.end", "checkpoint.", "join.", "accept.",
+COMMITS = setting("EBB_COMMITS", 12)
+NAMES = {"first": ("plan.", "guardian.spawn.", "guardian.end", "checkpoint.", "restore.", "join.", "accept.",
                    "publish.rename.", "published.", "seal."),
          "second": ("generation.", "plan.", "publish.rename.", "seal.")}
 

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -329,22 +330,39 @@ static void a_damaged_page_is_made_anew(void **state)
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(mkfifo(path, 0600), 0);
 	check_damage(d, "a pipe");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	check_damage(d, "a folder");
 }
 
-static void a_folder_in_its_place_is_an_error(void **state)
+/* The file system was full, or broken, for a moment: the task waits for it. */
+static void an_answer_that_was_not_written_is_written_later(void **state)
 {
 	struct desk *d = *state;
-	struct control_begin b = {.epoch = 1};
+	struct rlimit before;
+	struct rlimit none;
+	struct ebb_control *page;
 	struct control_view v;
 	struct error e;
 
-	assert_int_equal(unlink(control_page_path(d->c, 0)), 0);
-	assert_int_equal(mkdir(control_page_path(d->c, 0), 0700), 0);
-	assert_int_not_equal(control_reset(d->c, 0, &b, &e), ST_OK);
-	assert_int_equal(control_read(d->c, 0, &v, &e), ST_OK);
-	assert_int_not_equal(control_stop(d->c, 0, EBB_STOP_DRAIN, EBB_PLAN_FINISH, 5, &e), ST_OK);
-	assert_int_equal(rmdir(control_page_path(d->c, 0)), 0);
 	begin(d, 0, 1);
+	page = task_map(d, 0);
+	page->offset = 7;
+	page->requested = 1;
+	v = look(d, 0);
+	assert_ptr_not_equal(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	assert_int_not_equal(control_answer(d->c, 0, &v, EBB_ANSWER_FAILED, &e), ST_OK);
+	assert_false(look(d, 0).pending);
+	assert_int_equal(page->answered, 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_false(look(d, 0).pending);
+	assert_int_equal(page->answered, 1);
+	assert_int_equal(page->answer, EBB_ANSWER_FAILED);
+	task_unmap(page);
 }
 
 static _Noreturn void be_hostile(const char *path, uint64_t seed)
@@ -433,7 +451,7 @@ int main(void)
 		TEST(a_first_offset_before_the_beginning_is_refused),
 		TEST(written_pages_are_told),
 		TEST(a_damaged_page_is_made_anew),
-		TEST(a_folder_in_its_place_is_an_error),
+		TEST(an_answer_that_was_not_written_is_written_later),
 		TEST(a_hostile_writer_harms_nobody),
 	};
 
