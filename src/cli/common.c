@@ -363,7 +363,8 @@ static enum status find_by_text(const struct common_view *v, const char *word, s
 		    "ebb shards lists them", v->run.name, word);
 	else if (st == ST_OK && s.n_exact != 1 && s.n > 1)
 		st = error_set(e, s.n_exact > 1 ? ST_EXISTS : ST_CONFIG,
-		    "\"%.100s\" fits %zu shards: %s%s", word, s.n, s.some.failed ? "" : s.some.data, s.n > CANDIDATES_SHOWN ? ", ..." : "");
+		    "\"%.100s\" fits %zu shards: %s%s", word, s.n, s.some.failed ? "" : s.some.data,
+		    s.n > CANDIDATES_SHOWN ? ", ..." : "");
 	if (st == ST_OK)
 		*out = s.first;
 	else

@@ -240,6 +240,32 @@ static void short_ones_add_up(void **state)
 	assert_int_equal(ms, 1300);
 }
 
+/* A slot that rests waits for a restoring, until it has a child or that is over. */
+static void lending(void **state)
+{
+	struct book *b = *state;
+	int lane;
+
+	start(b, 0, ONE, 1000);
+	account_look(b->account, 1000);
+	lane = account_lend(b->account, SPENT_RESTORING, TWO, 1100);
+	assert_int_equal(lane, 1);
+	account_unset(b->account, lane, 1150);
+	account_unset(b->account, lane, 1160);
+	account_unset(b->account, -1, 1160);
+	assert_int_equal(account_lend(b->account, SPENT_RESTORING, TWO, 1200), 1);
+	start(b, 1, TWO, 1230);
+	account_unset(b->account, 1, 1240);
+	end(b, 0, 1300);
+	account_ended(b->account, 0, ONE, 1000, 1300);
+	account_move(b->account, ONE, 40);
+	check_sum(b, 1400);
+	assert_int_equal(b->sums[TWO].ns[SPENT_RESTORING], 50 + 30);
+	assert_int_equal(b->sums[TWO].ns[SPENT_RUNNING], 170);
+	assert_int_equal(b->sums[ONE].ns[SPENT_RUNNING], 260);
+	assert_int_equal(b->sums[ONE].ns[SPENT_CHECKPOINTING], 40);
+}
+
 int main(void)
 {
 #define BOOK(f) cmocka_unit_test_setup_teardown(f, open_book, close_book)
@@ -250,6 +276,7 @@ int main(void)
 		BOOK(the_next_is_there_before_the_end_is_told),
 		BOOK(resting_changes),
 		BOOK(restoring_and_saving),
+		BOOK(lending),
 		BOOK(after_a_sudden_end),
 		BOOK(when_it_was_last_there),
 		BOOK(short_ones_add_up),
