@@ -260,7 +260,7 @@ done
 
 
 @pytest.mark.limit(110)
-@pytest.mark.parametrize("kib", [256, 400, 520])
+@pytest.mark.parametrize("kib", [360, 440, 520])
 def test_full_while_checkpoints_are_made(box, disk, kib):
     """A checkpoint that did not fit is answered so, the one before holds, and
     nothing of it is left."""
