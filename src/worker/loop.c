@@ -837,6 +837,8 @@ void loop_take_published(struct work *w)
 			keep_failure(w, a);
 			tell_failure(w, a);
 			check_halt(w);
+		} else if (a->step == ST_FENCED && !a->recovered) {
+			account_void(w->account, account_stage(a->g->number), a->rec.run_ms);
 		}
 		attempt_free(a);
 	}

@@ -146,6 +146,7 @@ static void generations_of_two(void **state)
 	IS(ST_EXISTS, ledger_plan_items(f->l, stage[1].id, 0, &other, 1, 0, &bad, &err));
 	plan_many(f->l, stage[1].id, "i", 2);
 	claim_n(f->l, stage[1].id, w, 1, 1, &got);
+	free_n(&got, 1);
 	OK(ledger_run_renew(f->l, &run, &two_stages, &err));
 	assert_int_equal(run.generation, 2);
 	OK(ledger_run_stages(f->l, run.id, 0, next_stage, 2, &n, &err));

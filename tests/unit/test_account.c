@@ -229,6 +229,19 @@ static void when_it_was_last_there(void **state)
 	assert_int_equal(account_last_ns(b->slots), 0);
 }
 
+static void void_is_of_running(void **state)
+{
+	struct book *b = *state;
+
+	start(b, 0, ONE, 1100);
+	end(b, 0, 3001100);
+	account_ended(b->account, 0, ONE, 1100, 3001100);
+	account_void(b->account, ONE, 3);
+	check_sum(b, 3002000); /* which it is not added to */
+	assert_int_equal(spent(b, ONE, SPENT_RUNNING), 3000000);
+	assert_int_equal(spent(b, ONE, SPENT_VOID), 3000000);
+}
+
 static void short_ones_add_up(void **state)
 {
 	struct book *b = *state;
@@ -279,6 +292,7 @@ int main(void)
 		BOOK(lending),
 		BOOK(after_a_sudden_end),
 		BOOK(when_it_was_last_there),
+		BOOK(void_is_of_running),
 		BOOK(short_ones_add_up),
 	};
 
