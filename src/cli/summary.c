@@ -100,7 +100,9 @@ static void output_line(const struct worker_options *opt, const struct worker_re
 {
 	const struct spec *last = &opt->pipeline->stage[opt->pipeline->n_stages - 1];
 
-	if (last->out != NULL)
+	if (last->out != NULL && opt->pipeline->name[0] != '\0')
+		buf_printf(b, "output: %s", last->out);
+	else if (last->out != NULL)
 		buf_printf(b, "output: as --out %s says", last->out);
 	else
 		buf_str(b, "output: on stdout");
