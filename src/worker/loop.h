@@ -22,10 +22,10 @@ void loop_signal(struct work *w, int sig);
  * options' grace) is given. With less than a second left all are told to stop at
  * once. While it drains, only an earlier deadline changes anything. */
 void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms);
-/* Reads the stages again, and takes the plans that nobody reads on; with `sweep`,
- * buries dead workers first. One look at a time. */
 /* on_failed: stop. What runs may finish, nothing new begins. */
 void loop_stop_for_failures(struct stage *g);
+/* Reads the stages again, and takes the plans that nobody reads on; with `sweep`,
+ * buries dead workers first. One look at a time. */
 void loop_look(struct work *w, bool sweep);
 /* The stages as somebody else's commit left them, a moment ago: acted on where
  * this worker waits for that. As many as the pipeline has. */
@@ -36,5 +36,25 @@ void loop_take_published(struct work *w);
 void loop_recover(struct stage *g);
 /* Something that this worker cannot go on without is gone. */
 void loop_fatal(struct work *w, enum status st, const struct error *e);
+
+/* claims.c */
+/* There may be shards to claim, as far as this worker knows. */
+bool loop_is_open(const struct stage *g);
+void loop_claim(struct stage *g);
+/* Wakes the loop when the first delayed shard may be claimed. */
+void loop_arm_claims(struct work *w);
+
+/* ends.c */
+/* What waits in the guardian's queue never began. */
+void loop_drop_waiting(struct work *w);
+/* Claimed and not started: as if it had not been claimed. */
+void loop_give_back(struct attempt *a);
+/* Its input is another one than that of its checkpoint, which is void now. */
+void loop_begin_anew(struct attempt *a);
+void loop_judge_suspects(struct work *w);
+void loop_count_done(struct work *w, struct attempt *a);
+void loop_check_halt(struct work *w);
+void loop_keep_failure(struct work *w, const struct attempt *a);
+void loop_tell_failure(struct work *w, const struct attempt *a);
 
 #endif

@@ -185,7 +185,7 @@ secrets: {A: env:MY_SECRET, B: file:token}""")
 
 def test_some_may_fail(box):
     text = stage("""input: {count: 10}
-run: test {} != 3 && echo {}
+run: test {} != 3 && sleep 0.1 && echo {}
 retry: {failures: 1}
 allow_failed: 10%""")
     r = run(box, text)
