@@ -176,7 +176,7 @@ static enum status insert_run(struct sqlite_ledger *l, const uint8_t key[LEDGER_
 {
 	char name[LEDGER_NAME_MAX];
 	int64_t now = wall_ms();
-	int64_t stage;
+	int64_t stage = 0;
 	struct q q;
 	enum status st = new_run_number(l, run, e);
 
