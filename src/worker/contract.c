@@ -43,8 +43,10 @@ enum status contract_open(struct work *w, struct error *e)
 	    (size_t)w->opt->slots * sizeof(w->contract->lane[0]));
 	if (w->contract == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	if (fd == -1)
-		return ST_OK; /* the tick looks often enough */
+	/* Without checkpoints nobody waits for an answer, and the tick looks often
+	 * enough; each start of a child would wake this process. */
+	if (fd == -1 || !save_is_kept(&w->stage[0]))
+		return ST_OK;
 	(void)uv_poll_init(&w->loop, &w->contract->poll, fd);
 	w->contract->poll.data = w;
 	(void)uv_poll_start(&w->contract->poll, UV_READABLE, on_page);

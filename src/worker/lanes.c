@@ -1,10 +1,12 @@
 #include "worker/lanes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +40,7 @@ struct lane {
 	int32_t next;      /* in the chain of pids; -1: last */
 	int64_t act_ns;    /* RUNNING: next step of the time-out; ENDING: give up */
 	struct task_tag tag;
+	bool has_scratch;  /* its folder is there, empty */
 };
 
 struct lanes {
@@ -260,16 +263,35 @@ static bool scratch_path(const struct lanes *l, struct buf *out, int i)
 	return !out->failed;
 }
 
+/* Its time is set back, so that it shows whether anything was ever put into it. */
+static void make_scratch(struct lanes *l, int i)
+{
+	static const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+	struct buf path = {0};
+
+	if (scratch_path(l, &path, i) && (sys_mkdir(path.data, 0700) == 0 || errno == EEXIST))
+		l->lane[i].has_scratch = utimensat(AT_FDCWD, path.data, long_ago,
+		    AT_SYMLINK_NOFOLLOW) == 0;
+	buf_free(&path);
+}
+
+/* An empty folder that nobody has touched serves the next one too. */
+static bool is_untouched(const char *path)
+{
+	struct stat sb;
+
+	return lstat(path, &sb) == 0 && S_ISDIR(sb.st_mode) && sb.st_mtim.tv_sec == 1 &&
+	    sb.st_mtim.tv_nsec == 0 && (sb.st_mode & 0777) == 0700;
+}
+
 /* A task that finds no scratch folder, or no page, can do without. */
 static void prepare_lane(struct lanes *l, int i, const struct request *r)
 {
 	struct control_begin begin = {.epoch = r->head.epoch, .offset = r->head.offset};
-	struct buf path = {0};
 	struct error e;
 
-	if (l->scratch_dir != NULL && scratch_path(l, &path, i))
-		(void)!sys_mkdir(path.data, 0700);
-	buf_free(&path);
+	if (l->scratch_dir != NULL && !l->lane[i].has_scratch)
+		make_scratch(l, i);
 	if (r->head.timeout_ms > 0)
 		begin.deadline_boot_ns = sys_boot_ns() + r->head.timeout_ms * MS_NS;
 	if (l->control != NULL)
@@ -289,6 +311,11 @@ static void clear_lane(struct lanes *l, int i, struct guardian_end *end)
 		end->task_done = view.task_done;
 	if (l->scratch_dir == NULL || !scratch_path(l, &path, i))
 		return;
+	if (l->lane[i].has_scratch && is_untouched(path.data)) {
+		buf_free(&path);
+		return;
+	}
+	l->lane[i].has_scratch = false;
 	if (sys_rmdir(path.data) == -1 && errno != ENOENT) {
 		buf_printf(&trash, "%s/trash.%u", l->scratch_dir, ++l->n_trash);
 		if (!trash.failed && sys_rename(path.data, trash.data) == 0)
