@@ -1,4 +1,5 @@
 /* ebb map: a command for each item of a list, or for each piece of a file. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,55 +7,41 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cli/common.h"
-#include "cli/cpus.h"
-#include "cli/drive.h"
 #include "cli/map_words.h"
 #include "cli/result_file.h"
+#include "cli/work_options.h"
 #include "shard/records.h"
 #include "worker/dryrun.h"
 
 struct map_values {
-	const char *result;
+	struct work_values work; /* first */
 	const char *out;
 	const char *out_root;
-	const char *jobs;
 	const char *colsep;
 	const char *halt;
-	const char *joblog;
-	const char *pool;
-	const char *lifecycle;
-	const char *stop_file;
-	const char *if_running;
-	const char *state;
 	const char *shard;
 	const char *records;
-	const char *log;
 	struct option_texts arg_files;
 	bool nul;
 	bool skip_empty;
 	bool keep_order;
 	bool tag;
 	bool dry_run;
-	bool fresh;
 	bool skip_done;
-	bool quiet;
-	bool no_stderr;
 	int64_t timeout_ms;
 	int64_t retries;
 	int64_t retry_delay_ms;
-	int64_t grace_ms;
-	int64_t lease_ms;
-	int64_t state_max;
 };
+
+static_assert(offsetof(struct map_values, work) == 0, "the rows of work_options.h count from it");
 
 #define AT(field) offsetof(struct map_values, field)
 
 static const struct option map_options[] = {
 	{'o', "out", OPTION_TEXT, AT(out), "NAME",
 	    "commit each command's stdout under this name: '{}.gz', 'out/{/}'"},
-	{'j', "jobs", OPTION_TEXT, AT(jobs), "N",
-	    "commands at once: 8, 50%, +1, -1, auto (CPU affinity and cgroup quota)"},
-	{'P', "max-procs", OPTION_TEXT, AT(jobs), "N", "the same, as xargs calls it"},
+	WORK_JOBS_OPTION,
+	{'P', "max-procs", OPTION_TEXT, WORK_AT(jobs), "N", "the same, as xargs calls it"},
 	{'a', "arg-file", OPTION_TEXTS, AT(arg_files), "FILE",
 	    "read items from a file; - is stdin; may be given several times"},
 	{'0', "null", OPTION_FLAG, AT(nul), NULL, "items end with NUL, not with a newline"},
@@ -79,39 +66,15 @@ static const struct option map_options[] = {
 	    .min = 0, .max = 86400000},
 	{0, "halt", OPTION_TEXT, AT(halt), "WHEN",
 	    "never (default), or soon|now,fail|success|done=N or N%"},
-	{0, "pool", OPTION_TEXT, AT(pool), "NAME", "what this worker counts among (default local)"},
-	{0, "lifecycle", OPTION_CHOICE, AT(lifecycle), "KIND",
-	    "whether its machine may be taken away: spot, on-demand",
-	    .choices = "spot|on-demand"},
-	{0, "stop-file", OPTION_TEXT, AT(stop_file), "PATH",
-	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"},
-	{0, "joblog", OPTION_TEXT, AT(joblog), "FILE", "a line for each attempt, as GNU parallel's"},
 	{0, "dry-run", OPTION_FLAG, AT(dry_run), NULL, "print the commands, run and write nothing"},
-	{0, "fresh", OPTION_FLAG, AT(fresh), NULL, "start over instead of going on"},
 	{0, "skip-done", OPTION_FLAG, AT(skip_done), NULL,
 	    "of a finished list, run only items that are new or whose file changed"},
-	{0, "if-running", OPTION_CHOICE, AT(if_running), "WHAT",
-	    "when the same line is running already: fail (default), wait, join, skip",
-	    .choices = "fail|wait|join|skip"},
-	{0, "state", OPTION_TEXT, AT(state), "DIR",
+	{0, "state", OPTION_TEXT, WORK_AT(state), "DIR",
 	    "where progress is kept (default $EBB_STATE, else .ebb)"},
 	{0, "out-root", OPTION_TEXT, AT(out_root), "DIR",
 	    "allow output names in this folder (default: the current one)"},
-	{0, "grace", OPTION_DURATION, AT(grace_ms), "TIME",
-	    "after INT or TERM, running commands may go on so long ($EBB_GRACE, else 30s)",
-	    .min = 0, .max = 86400000},
-	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME",
-	    "a worker silent for so long has lost its shards (default 30s)",
-	    .min = 200, .max = 86400000},
-	{0, "result", OPTION_TEXT, AT(result), "FILE",
-	    "write there as JSON what became of it, whatever that is (docs/formats.md)"},
-	{0, "state-max", OPTION_SIZE, AT(state_max), "SIZE",
-	    "old logs and runs go when the state grows past it (default 10GiB)"},
-	{0, "no-stderr", OPTION_FLAG, AT(no_stderr), NULL,
-	    "keep the commands' stderr in the logs only (ebb logs shows it)"},
-	{'q', "quiet", OPTION_FLAG, AT(quiet), NULL, "say nothing when all goes well"},
-	{0, "log", OPTION_CHOICE, AT(log), "FORM", "text (default) or json: ebb's own lines on stderr",
-	    .choices = "text|json"},
+	WORK_START_OPTIONS,
+	WORK_OPTIONS,
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
@@ -304,26 +267,11 @@ static enum status open_list(const struct map_values *v, const struct map_words 
 static enum status make_drive(const struct map_values *v, const struct map_words *w,
     struct drive *d, struct error *e)
 {
-	enum status st = cpus_parse_jobs(v->jobs, &d->slots, e);
+	enum status st = work_fill_drive(&v->work, d, e);
 
 	if (st == ST_OK)
 		st = parse_halt(v->halt, &d->halt, e);
-	if (st == ST_OK)
-		st = common_grace(v->grace_ms, &d->grace_ms, e);
-	if (st == ST_OK)
-		st = common_check_pool(v->pool, e);
-	d->state = v->state;
-	d->if_running = v->if_running;
-	d->fresh = v->fresh;
 	d->skip_done = v->skip_done;
-	d->lease_ms = v->lease_ms;
-	d->state_max_bytes = v->state_max;
-	d->joblog = v->joblog;
-	d->pool = v->pool;
-	d->lifecycle = v->lifecycle;
-	d->stop_file = v->stop_file;
-	d->show_stderr = !v->no_stderr;
-	d->quiet = v->quiet;
 	d->input.plan = true;
 	return st == ST_OK ? open_list(v, w, &d->input.list, e) : st;
 }
@@ -363,9 +311,8 @@ static void warn_pattern(const struct map_words *w)
 
 static int map_main(int argc, char **argv)
 {
-	struct map_values v = {.halt = "never", .if_running = "fail", .retries = 3,
-	    .retry_delay_ms = 1000, .grace_ms = -1, .lease_ms = 30000,
-	    .state_max = (int64_t)10 << 30};
+	struct map_values v = {.work = WORK_DEFAULTS, .halt = "never", .retries = 3,
+	    .retry_delay_ms = 1000};
 	struct map_words w = {0};
 	struct drive d = {0};
 	struct pipeline pipeline = {0};
@@ -389,7 +336,6 @@ static int map_main(int argc, char **argv)
 	if (st == ST_OK)
 		st = make_drive(&v, &w, &d, &e);
 	d.pipeline = &pipeline;
-	d.result = v.result;
 	if (st == ST_OK)
 		warn_pattern(&w);
 	if (st == ST_OK && v.dry_run)
@@ -397,11 +343,11 @@ static int map_main(int argc, char **argv)
 	if (st != ST_OK) {
 		struct result_facts facts = {.error = e.text, .code = common_fail(st, &e)};
 
-		code = result_file_write(v.result, &facts);
+		code = result_file_write(v.work.result, &facts);
 	} else if (v.dry_run) {
 		code = EXIT_DONE;
 	} else {
-		log_setup(LOG_INFO, v.log != NULL && strcmp(v.log, "json") == 0);
+		work_log_setup(&v.work);
 		code = drive_run(&d);
 	}
 out:

@@ -28,22 +28,6 @@ static const struct option validate_options[] = {
 
 /* ---- for people ---- */
 
-static void say_problems(const struct pipeline_problems *p, const char *file, const char *mark)
-{
-	size_t i;
-
-	for (i = 0; i < p->n; i++) {
-		struct buf line = {0};
-
-		pipeline_problem_text(&p->list[i], file, &line);
-		if (!line.failed)
-			log_line(LOG_INFO, "%s%s", line.data, mark);
-		buf_free(&line);
-	}
-	if (p->more > 0)
-		log_line(LOG_INFO, "... and %zu more", p->more);
-}
-
 static void print_input(const struct precheck_stage *sum, struct buf *out)
 {
 	struct buf text = {0};
@@ -233,10 +217,10 @@ static int tell(const struct validation *v, bool json)
 	if (json) {
 		print_json(v, &out);
 	} else {
-		say_problems(&v->file.problems, v->path, "");
+		pipeline_file_say(v->path, &v->file.problems, LOG_INFO, "");
 		if (v->looked) {
-			say_problems(&v->pre.errors, v->path, "");
-			say_problems(&v->pre.warnings, v->path, " (warning)");
+			pipeline_file_say(v->path, &v->pre.errors, LOG_INFO, "");
+			pipeline_file_say(v->path, &v->pre.warnings, LOG_INFO, " (warning)");
 			print_table_of_stages(&v->file.pipeline, &v->pre, &out);
 		}
 	}

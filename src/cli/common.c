@@ -65,18 +65,6 @@ enum status common_grace(int64_t option, int64_t *ms, struct error *e)
 	return st == ST_OK ? ST_OK : error_prefix(e, st, "EBB_GRACE");
 }
 
-enum status common_check_pool(const char *pool, struct error *e)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	    "0123456789._-";
-
-	if (pool == NULL || (pool[0] != '\0' && strlen(pool) < LEDGER_NAME_MAX &&
-	    strspn(pool, allowed) == strlen(pool)))
-		return ST_OK;
-	return error_set(e, ST_CONFIG, "--pool: \"%.60s\" is not a name of up to %d letters, "
-	    "digits, \".\", \"_\" and \"-\"", pool, LEDGER_NAME_MAX - 1);
-}
-
 int common_fail(enum status st, const struct error *e)
 {
 	log_line(LOG_ERROR, "%s", e->text);

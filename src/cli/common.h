@@ -23,9 +23,6 @@ enum status common_enter_run(const struct state *state, const struct ledger_run 
  * else EBB_GRACE, else 30 s. */
 enum status common_grace(int64_t option, int64_t *ms, struct error *e) MUST_USE;
 
-/* Is it a name for a pool: short, and letters, digits, ".", "_" and "-"? NULL is. */
-enum status common_check_pool(const char *pool, struct error *e) MUST_USE;
-
 /* Logs the error and returns the exit code of its class. */
 int common_fail(enum status st, const struct error *e);
 

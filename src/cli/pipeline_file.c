@@ -92,3 +92,20 @@ enum status pipeline_file_enter(const char *path, struct error *e)
 	buf_free(&dir);
 	return st;
 }
+
+void pipeline_file_say(const char *path, const struct pipeline_problems *p, enum log_level level,
+    const char *mark)
+{
+	size_t i;
+
+	for (i = 0; i < p->n; i++) {
+		struct buf line = {0};
+
+		pipeline_problem_text(&p->list[i], path, &line);
+		if (!line.failed)
+			log_line(level, "%s%s", line.data, mark);
+		buf_free(&line);
+	}
+	if (p->more > 0)
+		log_line(level, "%s: ... and %zu more", path, p->more);
+}

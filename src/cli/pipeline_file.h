@@ -2,6 +2,7 @@
 #ifndef EBB_CLI_PIPELINE_FILE_H
 #define EBB_CLI_PIPELINE_FILE_H
 
+#include "base/log.h"
 #include "cli/options.h"
 #include "pipeline/read.h"
 
@@ -18,6 +19,10 @@ void pipeline_file_free(struct pipeline_file *f); /* what it owns */
  * case. */
 enum status pipeline_file_read(const char *path, const struct option_texts *set,
     struct pipeline_file *out, struct error *e) MUST_USE;
+
+/* A line on stderr for each problem, `mark` at its end. */
+void pipeline_file_say(const char *path, const struct pipeline_problems *p, enum log_level level,
+    const char *mark);
 
 /* Makes the file's folder the current one: relative names in it are meant from
  * there. */

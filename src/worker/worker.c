@@ -114,13 +114,18 @@ static enum status open_store(struct work *w, struct error *e)
 	return st;
 }
 
-static enum status list_stages(struct work *w, struct ledger *l, struct ledger_stage *list,
+/* *list is to be freed in any case. */
+static enum status list_stages(struct work *w, struct ledger *l, struct ledger_stage **list,
     struct error *e)
 {
 	size_t n;
-	enum status st = ledger_run_stages(l, w->opt->run.id, w->opt->run.generation, list,
-	    w->n_stages, &n, e);
+	enum status st;
 
+	*list = mem_zero(w->n_stages * sizeof(**list));
+	if (*list == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = ledger_run_stages(l, w->opt->run.id, w->opt->run.generation, *list, w->n_stages, &n,
+	    e);
 	if (st == ST_OK && n != w->n_stages)
 		st = error_set(e, ST_CORRUPT, "run %s has %zu stages and its specification %zu",
 		    w->opt->run.name, n, w->n_stages);
@@ -129,9 +134,8 @@ static enum status list_stages(struct work *w, struct ledger *l, struct ledger_s
 
 static enum status open_stages(struct work *w, struct ledger *l, struct error *e)
 {
-	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
-	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : list_stages(w, l, list, e);
+	struct ledger_stage *list;
+	enum status st = list_stages(w, l, &list, e);
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < w->n_stages; i++) {
@@ -155,9 +159,8 @@ static enum status open_stages(struct work *w, struct ledger *l, struct error *e
 /* After dead workers were swept: what is there, and what is to be planned. */
 static enum status first_look(struct work *w, struct ledger *l, struct error *e)
 {
-	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
-	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : list_stages(w, l, list, e);
+	struct ledger_stage *list;
+	enum status st = list_stages(w, l, &list, e);
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < w->n_stages; i++) {
@@ -305,9 +308,8 @@ static void note_manifest(struct work *w, struct worker_result *r)
 
 static enum status last_look(struct work *w, struct ledger *l, struct error *e)
 {
-	struct ledger_stage *list = mem_zero(w->n_stages * sizeof(*list));
-	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : list_stages(w, l, list, e);
+	struct ledger_stage *list;
+	enum status st = list_stages(w, l, &list, e);
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < w->n_stages; i++)

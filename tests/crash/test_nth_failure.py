@@ -1,11 +1,9 @@
 """Every file call and every allocation fails once: ebb says so in a line and
 ends with a documented code, or goes on; the next start finishes."""
 
-import struct
-
 import pytest
-from ebbtest import (UNFINISHED, Failures, Workload, ebb_bin, fault_bin, once, setting,
-                     spread)
+from ebbtest import (Failures, Workload, count_calls, ebb_bin, fault_bin, once,
+                     run_with_fault, setting, spread)
 
 # How many of the calls (of each kind) are tried; all with EBB_NTH=all.
 TRIED = setting("EBB_NTH", 120)
@@ -17,31 +15,11 @@ def small(box):
     return Workload(box, ITEMS, options=["--retry-delay", "10ms"], pause=0)
 
 
-def count_calls(box):
-    path = box.top / "calls"
-    work = small(box)
-    work.finish(fault_bin(), EBB_FAULT_CALLS=path)
-    work.check()
-    return struct.unpack("<3Q", path.read_bytes()[:24])
-
-
 @pytest.fixture
 def calls(fast_box, tmp_path_factory):
     ebb_bin()
     fault_bin()
-    return once(tmp_path_factory, "calls", lambda: count_calls(fast_box))
-
-
-def try_one(work, seconds=20, **env):
-    """One run with a fault and, if it did not finish, one without."""
-    r = work.run(fault_bin(), seconds, **env)
-    r.check_words()
-    work.box.wait_alone()
-    assert r.code in UNFINISHED | {0, 2}, "exit code %d\n%s" % (r.code, r.err)
-    if r.code != 0:
-        assert any(line.startswith("ebb: ") for line in r.err.splitlines()), r.err
-        work.finish()
-    work.check()
+    return once(tmp_path_factory, "calls", lambda: count_calls(small(fast_box)))
 
 
 @pytest.mark.limit(115)
@@ -51,7 +29,7 @@ def test_each_file_call_fails_once(box_maker, calls, part, tally):
     for i, n in enumerate(spread(calls[0], TRIED)[part::PARTS]):
         errno = ("ENOSPC", "EIO")[(i + part) % 2]
         box = box_maker()
-        failures.attempt("call %d of %d, %s" % (n, calls[0], errno), box, try_one, small(box),
+        failures.attempt("call %d of %d, %s" % (n, calls[0], errno), box, run_with_fault, small(box),
                          EBB_FAULT_FAIL="%d:%s" % (n, errno))
         tally("file calls that failed once", "tried", 1)
     if part == 0:
@@ -65,7 +43,7 @@ def test_each_allocation_fails_once(box_maker, calls, part, tally):
     failures = Failures()
     for n in spread(calls[1], TRIED)[part::PARTS]:
         box = box_maker()
-        failures.attempt("allocation %d of %d" % (n, calls[1]), box, try_one, small(box),
+        failures.attempt("allocation %d of %d" % (n, calls[1]), box, run_with_fault, small(box),
                          EBB_FAULT_ALLOC=n)
         tally("allocations that failed once", "tried", 1)
     if part == 0:
@@ -81,7 +59,7 @@ def test_all_calls_fail_from_one_on(box_maker, calls, errno, tally):
     failures = Failures()
     for n in spread(calls[0], 4):
         box = box_maker()
-        failures.attempt("all calls from %d on" % n, box, try_one, small(box), 40,
+        failures.attempt("all calls from %d on" % n, box, run_with_fault, small(box),
                          EBB_FAULT_FAIL="%d:%s" % (n, errno), EBB_FAULT_FAIL_EVERY=1)
         tally("disks gone for good", "tried", 1)
     failures.check()

@@ -2,10 +2,8 @@
 disk is full while checkpoints are made: ebb says so and ends with a documented
 code, or goes on; the next start finishes with the same bytes."""
 
-import struct
-
 import pytest
-from ebbtest import (UNFINISHED, Failures, ebb_bin, fault_bin, once, setting, spread)
+from ebbtest import Failures, count_calls, ebb_bin, once, run_with_fault, setting, spread
 from pipework import Pipeline
 
 # How many of the calls (of each kind) are tried; all with EBB_PIPELINE_NTH=all.
@@ -17,31 +15,17 @@ def small(box):
     return Pipeline(box, big=4, careful=9, pause=0)
 
 
-def count_calls(box):
-    path = box.top / "calls"
-    work = small(box)
-    work.finish(fault_bin(), EBB_FAULT_CALLS=path)
-    work.check()
-    return struct.unpack("<3Q", path.read_bytes()[:24])
-
-
 @pytest.fixture
 def calls(fast_box, tmp_path_factory):
     ebb_bin()
-    return once(tmp_path_factory, "pipeline-calls", lambda: count_calls(fast_box))
+    return once(tmp_path_factory, "pipeline-calls", lambda: count_calls(small(fast_box)))
 
 
 def try_one(work, **env):
-    """One run with a fault and, if it did not finish, one without."""
-    r = work.run(fault_bin(), 40, **env)
-    r.check_words()
-    work.box.wait_alone()
-    assert r.code in UNFINISHED | {0, 2}, "exit code %d\n%s" % (r.code, r.err)
-    if r.code != 0:
-        assert any(line.startswith("ebb: ") for line in r.err.splitlines()), r.err
-    # Finished or not: it goes on, or there is nothing to do.
-    work.finish()
-    work.check()
+    r = run_with_fault(work, **env)
+    if r.code == 0:  # then there is nothing to do
+        work.finish()
+        work.check()
     assert not work.copies(), "left behind: %s\n%s" % (work.copies(), r.err)
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from ebbtest import OTHER_BOOT, Workload, ebb_bin, expected_bytes, fault_bin, once, setting
-from powercut import final_image, images, read_log, read_tree, scan
+from powercut import final_image, images, pick, picked, read_log, read_tree, scan
 
 IMAGES = setting("EBB_IMAGES", 900)
 PARTS = 4
@@ -32,12 +32,11 @@ def outputs_in(files, work):
     return {item: files.get("%s/%s.txt" % (work.out, item)) for item in work.items}
 
 
-def missing_prefixes(records):
-    """Prefixes whose image with nothing kept is not among the replayed ones."""
-    replayed = {image.digest for image in images(records, limit=IMAGES)}
-    return [number for disk, number, mark, choice in scan(records, None, 1)
+def missing_prefixes(records, picks):
+    """Prefixes whose image with nothing kept is not among those picked."""
+    return [number for disk, number, mark, _, choice in scan(records, None, 1)
             if choice.name == "none kept" and
-            disk.image(choice, number, mark).digest not in replayed]
+            disk.image(choice, number, mark).digest.hex() not in picks]
 
 
 @pytest.fixture
@@ -85,14 +84,15 @@ def test_power_cuts(work, part, tally, tmp_path_factory):
 
     def record_once():
         path = tmp_path_factory.getbasetemp().parent / "powercut.log"
-        record(box, work)
+        records = record(box, work)
         shutil.copyfile(box.top / "log", path)
-        return str(path)
-    records = read_log(once(tmp_path_factory, "powercut", record_once))
+        return {"log": str(path), "picks": pick(records, None, 1, IMAGES)}
+    made = once(tmp_path_factory, "powercut", record_once)
+    records, picks = read_log(made["log"]), made["picks"]
     if part == 0:
         tally("power cuts", "operations recorded", len(records))
-        tally("power cuts", "prefixes without a replay", len(missing_prefixes(records)))
-    for number, image in enumerate(images(records, limit=IMAGES)):
+        tally("power cuts", "prefixes without a replay", len(missing_prefixes(records, picks)))
+    for number, image in enumerate(picked(records, picks)):
         if number % PARTS != part:
             continue
         clear(box)

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import time
 import uuid
@@ -284,25 +285,17 @@ def expected_bytes(item):
     return ("\n".join(sorted(lines, reverse=True)) + "\n").encode()
 
 
-class Workload:
-    """`ebb map` over items a<first>, a<first+1>, ... in one box. `state` is
-    where this and later commands of the box keep their progress."""
+class Job:
+    """One ebb command line in a box, started as often as it takes. Who derives
+    from it says args() and problems()."""
 
-    def __init__(self, box, count, first=1, slots=2, out="out", state=".ebb", options=(),
-                 pause=0.01):
+    def __init__(self, box, slots, options):
         self.box = box
-        self.items = ["a%d" % n for n in range(first, first + count)]
         self.slots = slots
-        self.out = out
         self.options = list(options)
-        box.env.update(EBBTEST_PAUSE=str(pause), EBB_STATE=state)
 
-    def args(self):
-        return ["map", "-j%d" % self.slots, "--out", self.out + "/{}.txt", *self.options, "--",
-                SHARD, "{}", ":::", *self.items]
-
-    def start(self, program=None, **env):
-        return self.box.start(self.args(), program, **env)
+    def start(self, program=None, *more, **env):
+        return self.box.start(self.args(*more), program, **env)
 
     def run(self, program=None, seconds=60, **env):
         return self.start(program, **env).wait(seconds)
@@ -314,6 +307,27 @@ class Workload:
         r.check_words()
         self.box.wait_alone()
         return r
+
+    def check(self):
+        lost, foreign = self.problems()
+        assert not lost, "missing or other bytes: %s" % lost
+        assert not foreign, "left behind: %s" % foreign
+
+
+class Workload(Job):
+    """`ebb map` over items a<first>, a<first+1>, ... in one box. `state` is
+    where this and later commands of the box keep their progress."""
+
+    def __init__(self, box, count, first=1, slots=2, out="out", state=".ebb", options=(),
+                 pause=0.01):
+        super().__init__(box, slots, options)
+        self.items = ["a%d" % n for n in range(first, first + count)]
+        self.out = out
+        box.env.update(EBBTEST_PAUSE=str(pause), EBB_STATE=state)
+
+    def args(self, *more):
+        return ["map", "-j%d" % self.slots, "--out", self.out + "/{}.txt", *self.options, *more,
+                "--", SHARD, "{}", ":::", *self.items]
 
     def out_dir(self):
         return self.box.root / self.out
@@ -338,11 +352,6 @@ class Workload:
                 lost.append(item)
         names = {item + ".txt" for item in self.items}
         return lost, sorted(set(tree_names(self.out_dir())) - names)
-
-    def check(self):
-        lost, foreign = self.problems()
-        assert not lost, "missing or other bytes: %s" % lost
-        assert not foreign, "left behind in %s: %s" % (self.out, foreign)
 
 
 def tree_names(folder):
@@ -379,6 +388,30 @@ class Failures:
 
     def check(self):
         assert not self.told, "\n\n".join(self.told)
+
+
+# ---- the Nth call fails ----
+
+def count_calls(job):
+    """How many (file calls, allocations, ...) an undisturbed run of a job makes."""
+    path = job.box.top / "calls"
+    job.finish(fault_bin(), EBB_FAULT_CALLS=path)
+    job.check()
+    return struct.unpack("<3Q", path.read_bytes()[:24])
+
+
+def run_with_fault(job, seconds=40, **env):
+    """One run with a fault: it says so and ends with a documented code, or goes
+    on; the next one finishes, or finds nothing to do."""
+    r = job.run(fault_bin(), seconds, **env)
+    r.check_words()
+    job.box.wait_alone()
+    assert r.code in UNFINISHED | {0, 2}, "exit code %d\n%s" % (r.code, r.err)
+    if r.code != 0:
+        assert any(line.startswith("ebb: ") for line in r.err.splitlines()), r.err
+        job.finish()
+    job.check()
+    return r
 
 
 # ---- sharing between workers of pytest-xdist ----

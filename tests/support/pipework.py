@@ -6,7 +6,7 @@ write from the inputs."""
 import shlex
 
 import ebbtest
-from ebbtest import SUPPORT, tree_names
+from ebbtest import SUPPORT, Job, tree_names
 
 PARSE = str(SUPPORT / "parse.sh")
 RANGE = 150
@@ -52,13 +52,11 @@ def cut(name, count):
     return list(out.values())
 
 
-class Pipeline:
+class Pipeline(Job):
     """`ebb run` of that pipeline in one box."""
 
     def __init__(self, box, big=24, careful=14, slots=2, options=(), pause=0.01, text=PIPELINE):
-        self.box = box
-        self.slots = slots
-        self.options = list(options)
+        super().__init__(box, slots, options)
         self.inputs = {"big": big, "careful": careful, "small": big // 2}
         box.env.update(EBBTEST_PAUSE=str(pause), EBBTEST_EBB=ebbtest.ebb_bin())
         (box.root / "p.yaml").write_text(text % shlex.quote(PARSE))
@@ -94,20 +92,6 @@ class Pipeline:
     def args(self, *more):
         return ["run", "p.yaml", "-j%d" % self.slots, *self.options, *more]
 
-    def start(self, program=None, *more, **env):
-        return self.box.start(self.args(*more), program, **env)
-
-    def run(self, program=None, seconds=60, **env):
-        return self.start(program, **env).wait(seconds)
-
-    def finish(self, program=None, seconds=60, **env):
-        """The same line again, undisturbed: it must finish."""
-        r = self.run(program, seconds, **env)
-        assert r.code == 0, "exit code %d\n%s" % (r.code, r.err)
-        r.check_words()
-        self.box.wait_alone()
-        return r
-
     def in_place(self):
         """name -> inode of the outputs that are there."""
         found = {}
@@ -130,11 +114,6 @@ class Pipeline:
         found = [folder + "/" + name for folder in ("parts", "out")
                  for name in tree_names(self.box.root / folder)]
         return lost, sorted(set(found) - set(want))
-
-    def check(self):
-        lost, foreign = self.problems()
-        assert not lost, "missing or other bytes: %s" % lost
-        assert not foreign, "left behind: %s" % foreign
 
     def copies(self):
         """What is left of checkpoints and of private files."""

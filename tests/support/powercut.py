@@ -509,7 +509,7 @@ def spoil(node, full, how):
 
 
 def scan(records, base, seed):
-    """Yields (disk, prefix, mark, choice) for every prefix and choice."""
+    """Yields (disk, prefix, mark, index, choice) for every prefix and choice."""
     disk = Disk(base)
     mark = "start"
     for number, record in enumerate([Record("mark", "start")] + records):
@@ -519,41 +519,48 @@ def scan(records, base, seed):
             if number > 0:
                 continue
         rng = random.Random("%s:%d" % (seed, number))
-        for choice in disk.choices(rng):
-            yield disk, number, mark, choice
+        for index, choice in enumerate(disk.choices(rng)):
+            yield disk, number, mark, index, choice
 
 
 def images(records, base=None, seed=1, limit=0):
     """Distinct images in the order of the log. With a limit: those with all or
     nothing kept come first, the rest is sampled with the seed."""
-    if not limit:
-        seen = set()
-        for disk, number, mark, choice in scan(records, base, seed):
-            image = disk.image(choice, number, mark)
-            if image.digest not in seen:
-                seen.add(image.digest)
-                yield image
+    if limit:
+        yield from picked(records, pick(records, base, seed, limit), base, seed)
         return
-    wanted = sample(records, base, seed, limit)
-    for disk, number, mark, choice in scan(records, base, seed):
+    seen = set()
+    for disk, number, mark, _, choice in scan(records, base, seed):
         image = disk.image(choice, number, mark)
-        if image.digest in wanted:
-            wanted.remove(image.digest)
+        if image.digest not in seen:
+            seen.add(image.digest)
             yield image
 
 
-def sample(records, base, seed, limit):
-    """Digests of at most `limit` images."""
+def picked(records, picks, base=None, seed=1):
+    """The images that pick() chose, in that order; making them costs little."""
+    wanted = {tuple(where) for where in picks.values()}
+    for disk, number, mark, index, choice in scan(records, base, seed):
+        if (number, index) in wanted:
+            yield disk.image(choice, number, mark)
+
+
+def pick(records, base, seed, limit):
+    """Where at most `limit` distinct images are found (0: all): a dict of their
+    digests, as hexadecimal text, to (prefix, index of the choice)."""
     plain, other = {}, {}
-    for disk, number, mark, choice in scan(records, base, seed):
+    for disk, number, mark, index, choice in scan(records, base, seed):
         image = disk.image(choice, number, mark)
         simple = choice.name in ("none kept", "all kept")
-        (plain if simple else other).setdefault(image.digest, number)
-    rng = random.Random(seed)
+        (plain if simple else other).setdefault(image.digest.hex(), (number, index))
     rest = [d for d in other if d not in plain]
+    if limit == 0:
+        return plain | {d: other[d] for d in rest}
+    rng = random.Random(seed)
     if len(plain) > limit:
-        return set(rng.sample(sorted(plain), limit))
-    return set(plain) | set(rng.sample(rest, min(len(rest), limit - len(plain))))
+        return {d: plain[d] for d in rng.sample(sorted(plain), limit)}
+    some = rng.sample(rest, min(len(rest), limit - len(plain)))
+    return plain | {d: other[d] for d in some}
 
 
 def final_image(records, base=None, kept=True):

@@ -12,44 +12,26 @@
 
 #include "pipeline/read.h"
 #include "shard/inputs.h"
+#include "alloc_fault.h"
 
-static size_t calls;
-static size_t fail_at;
-
-void *__wrap_sys_alloc(size_t size);
-void *__wrap_sys_realloc(void *ptr, size_t size);
-void *__real_sys_alloc(size_t size);
-void *__real_sys_realloc(void *ptr, size_t size);
-
-void *__wrap_sys_alloc(size_t size)
-{
-	return ++calls == fail_at ? NULL : __real_sys_alloc(size);
-}
-
-void *__wrap_sys_realloc(void *ptr, size_t size)
-{
-	return ++calls == fail_at ? NULL : __real_sys_realloc(ptr, size);
-}
-
-static enum status read_one(const char *text, enum status good)
+static enum status read_one(const char *text, struct error *e)
 {
 	static const struct pipeline_given given = {"p", "it's"};
 	const struct pipeline_text t = {.data = text, .len = strlen(text), .file_name = "f"};
 	struct pipeline_problems problems = {0};
 	struct pipeline_spots spots;
 	struct pipeline p;
-	struct error e;
-	enum status st = pipeline_read(&t, &given, 1, &p, &spots, &problems, &e);
+	enum status st = pipeline_read(&t, &given, 1, &p, &spots, &problems, e);
 
 	if (st == ST_OK) {
 		pipeline_free(&p);
 		pipeline_spots_free(&spots);
 	}
 	pipeline_problems_free(&problems);
-	return st == good ? ST_OK : st;
+	return st;
 }
 
-static enum status read_good(void)
+static enum status read_good(struct error *e)
 {
 	return read_one("version: 1\nname: x\nparams: {p: required, q: 1}\nfiles: [a, b]\n"
 	    "drain: {reserve: 1s}\nstages:\n  two: {input: [{stage: one}, x], run: [a, '${p}']}\n"
@@ -57,23 +39,23 @@ static enum status read_good(void)
 	    "    run: cat ${p} | x\n    output: out/{#}-${q}\n    timeout: 3s\n"
 	    "    retry: {failures: 3, backoff: 1s..2s}\n    allow_failed: 1%\n"
 	    "    after_stop: {0: done}\n    env: {A: 1, B: '${q}'}\n    secrets: {S: env:T}\n"
-	    "    shell: sh -c\n    version: 1\n    resources: {cpu: 1}\n    slots: gpu\n", ST_OK);
+	    "    shell: sh -c\n    version: 1\n    resources: {cpu: 1}\n    slots: gpu\n", e);
 }
 
-static enum status read_bad(void)
+static enum status read_bad(struct error *e)
 {
 	return read_one("version: 2\nname: .\nparams: {p: 1, 1: 2}\nstages:\n  a: {input: {stage: "
 	    "b}, rnu: x, timeout: 1, slots: x, stop: {to: man}, shard: {size: 1ms}, zzz: 1}\n",
-	    ST_CONFIG);
+	    e);
 }
 
-static enum status read_cycle(void)
+static enum status read_cycle(struct error *e)
 {
 	return read_one("version: 1\nname: a\nparams: {p: 1}\nstages:\n  a: {input: {stage: b}, "
-	    "run: x}\n  b: {input: {stage: a}, run: x}\n", ST_CONFIG);
+	    "run: x}\n  b: {input: {stage: a}, run: x}\n", e);
 }
 
-static enum status list_inputs(void)
+static enum status list_inputs(struct error *e)
 {
 	char pattern[] = "/proc/self/{limits,s*}";
 	char other[] = "/proc/self/[ls]*";
@@ -83,53 +65,33 @@ static enum status list_inputs(void)
 	};
 	struct buf item = {0};
 	enum status st = ST_OK;
-	struct error e;
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < 3; i++) {
 		struct inputs *in;
 		bool end = false;
 
-		st = inputs_open(&sources[i], &in, &e);
+		st = inputs_open(&sources[i], &in, e);
 		while (st == ST_OK && !end)
-			st = inputs_next(in, &item, &end, &e);
+			st = inputs_next(in, &item, &end, e);
 		inputs_close(in);
 	}
 	buf_free(&item);
 	return st;
 }
 
-static void fails_well(enum status (*fn)(void), size_t at_least)
-{
-	size_t needed;
-	size_t n;
-
-	calls = 0;
-	fail_at = 0;
-	assert_int_equal(fn(), ST_OK);
-	needed = calls;
-	assert_true(needed >= at_least);
-	for (n = 1; n <= needed; n++) {
-		calls = 0;
-		fail_at = n;
-		if (fn() != ST_NO_MEMORY)
-			fail_msg("allocation %zu of %zu", n, needed);
-	}
-	fail_at = 0;
-}
-
 static void reading(void **state)
 {
 	(void)state;
-	fails_well(read_good, 100);
-	fails_well(read_bad, 20);
-	fails_well(read_cycle, 20);
+	alloc_fails_well(read_good, ST_OK, 100);
+	alloc_fails_well(read_bad, ST_CONFIG, 20);
+	alloc_fails_well(read_cycle, ST_CONFIG, 20);
 }
 
 static void inputs(void **state)
 {
 	(void)state;
-	fails_well(list_inputs, 8);
+	alloc_fails_well(list_inputs, ST_OK, 8);
 }
 
 int main(void)

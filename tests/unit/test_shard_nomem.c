@@ -14,48 +14,7 @@
 
 #include "model/template.h"
 #include "shard/list.h"
-
-static size_t calls;
-static size_t fail_at;
-
-void *__wrap_sys_alloc(size_t size);
-void *__wrap_sys_realloc(void *ptr, size_t size);
-void *__real_sys_alloc(size_t size);
-void *__real_sys_realloc(void *ptr, size_t size);
-
-void *__wrap_sys_alloc(size_t size)
-{
-	return ++calls == fail_at ? NULL : __real_sys_alloc(size);
-}
-
-void *__wrap_sys_realloc(void *ptr, size_t size)
-{
-	return ++calls == fail_at ? NULL : __real_sys_realloc(ptr, size);
-}
-
-typedef enum status (*scenario_fn)(struct error *e);
-
-static void fails_well(scenario_fn fn, size_t at_least)
-{
-	struct error e;
-	size_t needed;
-	size_t n;
-
-	calls = 0;
-	fail_at = 0;
-	assert_int_equal(fn(&e), ST_OK);
-	needed = calls;
-	assert_true(needed >= at_least);
-	for (n = 1; n <= needed; n++) {
-		calls = 0;
-		fail_at = n;
-		e.text[0] = '\0';
-		if (fn(&e) != ST_NO_MEMORY)
-			fail_msg("allocation %zu of %zu", n, needed);
-		assert_non_null(strstr(e.text, "out of memory"));
-	}
-	fail_at = 0;
-}
+#include "alloc_fault.h"
 
 static enum status read_list(const struct list_source *sources, size_t n,
     const struct list_options *opt, struct error *e)
@@ -120,14 +79,14 @@ static enum status expand_template(struct error *e)
 static void lists(void **state)
 {
 	(void)state;
-	fails_well(list_of_files, 12);
-	fails_well(list_of_words, 3);
+	alloc_fails_well(list_of_files, ST_OK, 12);
+	alloc_fails_well(list_of_words, ST_OK, 3);
 }
 
 static void templates(void **state)
 {
 	(void)state;
-	fails_well(expand_template, 6);
+	alloc_fails_well(expand_template, ST_OK, 6);
 }
 
 int main(void)
