@@ -213,6 +213,14 @@ static inline enum shard_state state_at(struct ledger *l, int64_t stage, int64_t
 	return s.s.state;
 }
 
+static inline int32_t occurrence_at(struct ledger *l, int64_t stage, int64_t ordinal)
+{
+	struct ledger_shard s = shard_at(l, stage, ordinal);
+
+	ledger_shard_free(&s);
+	return s.occurrence;
+}
+
 /* Accepts with one file and publishes. */
 static inline void publish_file(struct ledger *l, const struct ledger_shard *s,
     const char *final, uint8_t fill)
