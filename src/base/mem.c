@@ -106,6 +106,14 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 		b->len += (size_t)n;
 }
 
+void buf_cut(struct buf *b, size_t len)
+{
+	if (b->len <= len)
+		return;
+	b->len = len;
+	b->data[len] = '\0';
+}
+
 void buf_clear(struct buf *b)
 {
 	b->len = 0;

@@ -19,8 +19,8 @@ char *mem_dup(const void *data, size_t len) MUST_USE;
 
 /* A byte buffer that grows. Errors stick: after a failed append `failed` is
  * set, what it held is freed, and later appends do nothing, so a writer checks
- * once at the end with buf_check and has nothing to free when that fails. `data` always has a NUL after len bytes once anything was
- * appended. Start from {0}. */
+ * once at the end with buf_check and has nothing to free when that fails. `data`
+ * always has a NUL after len bytes once anything was appended. Start from {0}. */
 struct buf {
 	char *data;
 	size_t len;
@@ -32,6 +32,8 @@ void buf_append(struct buf *b, const void *data, size_t len);
 void buf_str(struct buf *b, const char *text);
 void buf_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Keeps the first len bytes, if there are more. */
+void buf_cut(struct buf *b, size_t len);
 /* Empties it and keeps the memory; also clears `failed`. */
 void buf_clear(struct buf *b);
 void buf_free(struct buf *b);

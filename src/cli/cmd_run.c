@@ -27,20 +27,6 @@ static const struct option run_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-/* What the format knows and this ebb does not do. */
-static void check_built(const struct pipeline_file *f, struct pipeline_problems *errors)
-{
-	size_t i;
-
-	for (i = 0; i < f->pipeline.n_stages; i++) {
-		const struct pipeline_spot *at = &f->spots.stage[i].output;
-
-		if (f->pipeline.stage[i].output == SPEC_OUT_FILES)
-			pipeline_problem_add(errors, at->line, at->column, "output: {files: ...} is not "
-			    "built yet; let the command write one file to stdout, such as an archive");
-	}
-}
-
 /* What one start needs, to be freed in any case. */
 struct run_job {
 	struct drive d;
@@ -74,11 +60,7 @@ static enum status read_job(const char *path, struct run_values *v, struct run_j
 		st = pipeline_file_read(path, &v->set, &j->file, e);
 	if (st == ST_OK)
 		st = pipeline_file_enter(path, e);
-	if (st == ST_OK)
-		st = precheck_run(&j->file.pipeline, &j->file.spots, &j->pre, e);
-	if (st == ST_OK)
-		check_built(&j->file, &j->pre.errors);
-	return st;
+	return st == ST_OK ? precheck_run(&j->file.pipeline, &j->file.spots, &j->pre, e) : st;
 }
 
 static enum status make_job(const char *path, struct run_values *v, struct run_job *j,

@@ -287,7 +287,7 @@ static enum status check_plan_item(const struct ledger_item *it, struct error *e
 }
 
 enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
-    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
+    const struct ledger_item *items, size_t n, const struct ledger_carry *carry, size_t *bad,
     struct error *e)
 {
 	enum status st = must_write(l, e);
@@ -301,7 +301,7 @@ enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
 	}
 	if (st != ST_OK)
 		return st;
-	return l->backend->plan_items(l, stage, first, items, n, carry_from, bad, e);
+	return l->backend->plan_items(l, stage, first, items, n, carry, bad, e);
 }
 
 enum status ledger_plan_chunk_get(struct ledger *l, int64_t stage, int64_t index,

@@ -215,15 +215,26 @@ struct ledger_item {
 	size_t final_len;
 };
 
+struct ledger_file;
+
+/* What an older generation has done and need not be done again. */
+struct ledger_carry {
+	int64_t stage; /* that stage: of the same run, and older */
+	/* Is that published output still in its place? If one is not, its shard is
+	 * planned as not done. NULL: not asked. */
+	bool (*is_there)(void *arg, const struct ledger_file *f);
+	void *arg;
+};
+
 /* Adds or re-finds n shards with ordinals first, first+1, ... An item that was
  * already planned since the last restart gets the next occurrence number, and
  * id' = first 16 bytes of SHA-256(id, occurrence as 8 bytes little-endian).
  * A re-found row whose version differs from the item's gets EV_INPUT_CHANGED.
- * With `carry_from` > 0, a new item that is published in that stage, or in the
- * same stage of a generation before that whose rows are still there, is taken over
- * as published with its output row, in the list or not any more: same id, and same
- * version when it was tried last.
- * `carry_from` must be an older stage of the same run (ST_CONFIG).
+ * With `carry` (NULL: nothing is), a new item that is published in that stage, or in
+ * the same stage of a generation before that whose rows are still there, is taken
+ * over as published with its output rows, in the list or not any more: same id, same
+ * version when it was tried last, and its outputs are there.
+ * ST_CONFIG: `carry` names no older stage of the same run.
  * ST_EXISTS: a final name is another shard's of this stage, or another run's,
  * which plans it or has published it (the text names both items and how to make
  * that run give its names up); *bad is the
@@ -232,7 +243,7 @@ struct ledger_item {
  * ST_FENCED: `first` is not the stage's `planned` or the plan is complete
  * (ledger_plan_restart opens it): somebody else has planned on. */
 enum status ledger_plan_items(struct ledger *l, int64_t stage, int64_t first,
-    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
+    const struct ledger_item *items, size_t n, const struct ledger_carry *carry, size_t *bad,
     struct error *e) MUST_USE;
 /* The digest recorded for chunk `index`; ST_NOT_FOUND if none. */
 enum status ledger_plan_chunk_get(struct ledger *l, int64_t stage, int64_t index,

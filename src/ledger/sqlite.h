@@ -317,7 +317,7 @@ enum status sqlite_stage_seal(struct ledger *l, int64_t stage, int64_t allow_fai
     struct error *e) MUST_USE;
 
 enum status sqlite_plan_items(struct ledger *l, int64_t stage, int64_t first,
-    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
+    const struct ledger_item *items, size_t n, const struct ledger_carry *carry, size_t *bad,
     struct error *e);
 enum status sqlite_plan_chunk_get(struct ledger *l, int64_t stage, int64_t index,
     uint8_t digest[HASH_SIZE], struct error *e);

@@ -15,7 +15,7 @@
 struct plan_call {
 	struct sqlite_ledger *l;
 	struct stage_info stage;
-	int64_t carry_from;
+	const struct ledger_carry *carry; /* or NULL */
 	int64_t next_row;
 };
 
@@ -138,8 +138,9 @@ static bool same_name(const char *a, size_t a_len, const char *b, size_t b_len)
 	return a_len == b_len && memcmp(a, b, a_len) == 0;
 }
 
-static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *json, bool *all,
-    struct error *e)
+/* Are all these outputs still the row's own, and (with `carry`) in their place? */
+static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *json,
+    const struct ledger_carry *carry, bool *all, struct error *e)
 {
 	struct ledger_file *files = NULL;
 	size_t n = 0;
@@ -147,9 +148,12 @@ static enum status owns_all(struct sqlite_ledger *l, int64_t row, const char *js
 	enum status st = ledger_files_parse(json, &files, &n, e);
 
 	for (i = 0; st == ST_OK && *all && i < n; i++) {
-		if (files[i].final_path[0] != '\0')
-			st = output_is_mine(l, row, files[i].final_path,
-			    strlen(files[i].final_path), all, e);
+		if (files[i].final_path[0] == '\0')
+			continue;
+		st = output_is_mine(l, row, files[i].final_path, strlen(files[i].final_path), all,
+		    e);
+		if (st == ST_OK && *all && carry != NULL && carry->is_there != NULL)
+			*all = carry->is_there(carry->arg, &files[i]);
 	}
 	ledger_files_free(files, n);
 	return st;
@@ -197,7 +201,7 @@ static enum status find_old(struct plan_call *p, const struct ledger_item *it,
 	if (st == ST_OK && usable)
 		usable = same_name(final, final_len, it->final, it->final_len);
 	if (st == ST_OK && usable && *files != NULL)
-		st = owns_all(p->l, old->r.row, *files, &usable, e);
+		st = owns_all(p->l, old->r.row, *files, p->carry, &usable, e);
 	free(final);
 	if (st != ST_OK || !usable) {
 		free(*files);
@@ -281,7 +285,7 @@ static enum status add_row(struct plan_call *p, const struct new_row *new, int64
 	char *files = NULL;
 	enum status st = ST_OK;
 
-	if (p->carry_from > 0)
+	if (p->carry != NULL)
 		st = find_old(p, it, new->id, &old, &files, e);
 	if (st == ST_OK && old.r.row != 0) {
 		r.s.state = SHARD_PUBLISHED;
@@ -318,7 +322,7 @@ static enum status is_stale(struct plan_call *p, const struct known *k,
 	*stale = !file_version_equal(&k->r.version, &it->version) ||
 	    !same_name(final, final_len, it->final, it->final_len);
 	if (!*stale && k->r.s.state == SHARD_PUBLISHED && files != NULL)
-		st = owns_all(p->l, k->r.row, files, &mine, e);
+		st = owns_all(p->l, k->r.row, files, NULL, &mine, e);
 	*stale = *stale || !mine;
 	return st;
 }
@@ -422,7 +426,7 @@ static enum status check_carry(struct plan_call *p, struct error *e)
 	struct stage_info old;
 	int64_t pruned;
 	struct q q;
-	enum status st = stage_info_get(p->l, p->carry_from, &old, e);
+	enum status st = stage_info_get(p->l, p->carry->stage, &old, e);
 
 	if (st != ST_OK)
 		return st;
@@ -430,12 +434,12 @@ static enum status check_carry(struct plan_call *p, struct error *e)
 	q_int(&q, old.id);
 	st = q_value(&q, 0, &pruned, e);
 	if (st != ST_OK || pruned != 0) {
-		p->carry_from = 0;
+		p->carry = NULL;
 		return st;
 	}
 	if (old.run != p->stage.run || old.id >= p->stage.id)
 		return error_set(e, ST_CONFIG, "stage %lld is not of an older generation of this run",
-		    (long long)p->carry_from);
+		    (long long)p->carry->stage);
 	return index_ready(p->l, &p->l->carry, old.id, old.plan_seq, true, p->next_row, e);
 }
 
@@ -469,7 +473,7 @@ static enum status plan_begin(struct plan_call *p, int64_t stage, int64_t first,
 		st = sqlite_damaged(p->l, "it does not know the number of its next row", e);
 	if (st == ST_OK)
 		st = index_ready(p->l, &p->l->plan, stage, p->stage.plan_seq, false, p->next_row, e);
-	if (st == ST_OK && p->carry_from > 0)
+	if (st == ST_OK && p->carry != NULL)
 		st = check_carry(p, e);
 	return st;
 }
@@ -492,10 +496,10 @@ static enum status plan_end(struct plan_call *p, struct error *e)
 }
 
 enum status sqlite_plan_items(struct ledger *base, int64_t stage, int64_t first,
-    const struct ledger_item *items, size_t n, int64_t carry_from, size_t *bad,
+    const struct ledger_item *items, size_t n, const struct ledger_carry *carry, size_t *bad,
     struct error *e)
 {
-	struct plan_call p = {.l = sq(base), .carry_from = carry_from};
+	struct plan_call p = {.l = sq(base), .carry = carry};
 	size_t i;
 	enum status st = op_begin(p.l, OP_SAVED, e);
 

@@ -11,6 +11,7 @@
 #include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/input.h"
+#include "worker/out_folder.h"
 #include "worker/requests.h"
 #include "worker/save.h"
 
@@ -213,6 +214,8 @@ void loop_give_back(struct attempt *a)
 	pump_drop(a->pump);
 	a->pump = NULL;
 	save_drop_folder(a); /* empty, or a copy */
+	if (attempt_fills_folder(a))
+		out_folder_remove(a); /* empty */
 	a->op.exec = exec_give_back;
 	a->op.done = done_free;
 	a->op.urgent = true;
@@ -434,5 +437,7 @@ void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e
 	count_time(a); /* of batches before */
 	count_kept(a);
 	save_drop_folder(a);
+	if (attempt_fills_folder(a))
+		out_folder_remove(a);
 	record_end(a);
 }

@@ -231,6 +231,8 @@ enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, 
 	if (req->stdout_path != NULL) {
 		head.flags |= WIRE_STDOUT_PATH | (req->append ? WIRE_APPEND : 0);
 		buf_append(b, req->stdout_path, strlen(req->stdout_path) + 1);
+	} else if (req->one_log) {
+		head.flags |= WIRE_ONE_LOG;
 	}
 	head.argc = put_strings(b, req->argv);
 	head.envc = put_strings(b, req->env);

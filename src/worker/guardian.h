@@ -87,6 +87,7 @@ struct guardian_spawn {
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */
 	bool append;            /* stdout_path is there and goes on */
+	bool one_log;           /* stdout_path is NULL: stdout goes where stderr does */
 	int64_t offset;         /* where it begins: $EBB_OFFSET and the page */
 	int stage;              /* for the slot table: below SLOTS_STAGES */
 	int64_t ran_ns;         /* likewise: what it ran before, in other children */

@@ -427,7 +427,7 @@ void lanes_start(struct lanes *l, struct request *r, int64_t now_ns)
 		lane_refuse(l, r, GUARDIAN_SETUP_FAILED, e);
 		return;
 	}
-	result = start_child(l, i, r, out, err);
+	result = start_child(l, i, r, r->head.flags & WIRE_ONE_LOG ? err : out, err);
 	if (result != SPAWN_OK) {
 		e = errno;
 		/* What earlier batches wrote stays. */

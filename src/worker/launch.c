@@ -1,6 +1,7 @@
 /* From a claimed shard to a request at the guardian: words, environment,
  * private name, stdin. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "worker/account.h"
 #include "worker/batch.h"
 #include "worker/input.h"
+#include "worker/out_folder.h"
 #include "worker/work.h"
 
 static const char *const bash_words[] = {"bash", "-euo", "pipefail", "-c"};
@@ -220,6 +222,16 @@ static enum status add_number(struct strings *out, const char *name, int64_t val
 	return st == ST_OK ? strings_end(out, e) : st;
 }
 
+/* Absolute, for a task that changes folders; empty where stdout is the output. */
+static enum status add_output(const struct attempt *a, struct strings *out, struct error *e)
+{
+	char real[PATH_MAX] = "";
+
+	if (attempt_fills_folder(a) && realpath(a->private_path, real) == NULL)
+		return error_os(e, errno, "cannot resolve %s", a->private_path);
+	return add_text(out, "EBB_OUTPUT", real, e);
+}
+
 static enum status add_shard_env(struct work *w, const struct attempt *a, const char *input,
     struct strings *out, struct error *e)
 {
@@ -242,9 +254,8 @@ static enum status add_shard_env(struct work *w, const struct attempt *a, const 
 		st = add_number(out, "EBB_COUNT", a->g->last.planned, e);
 	else if (st == ST_OK)
 		st = add_text(out, "EBB_COUNT", "", e);
-	/* Empty: there are none. */
 	if (st == ST_OK)
-		st = add_text(out, "EBB_OUTPUT", "", e);
+		st = add_output(a, out, e);
 	if (st == ST_OK)
 		st = add_text(out, "EBB_CHECKPOINT", a->folder == NULL ? "" : a->folder, e);
 	if (st == ST_OK)
@@ -386,6 +397,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.stdin_fd = -1,
 		.lane = a->lane,
 		.stdout_path = a->own_file ? a->private_path : NULL,
+		.one_log = attempt_fills_folder(a),
 		.offset = batch_is_on(a) ? a->batch_at : a->from.offset,
 		.append = batch_is_on(a) && a->first_started_ns != 0,
 		.timeout_ms = a->g->spec->timeout_ms,
@@ -430,8 +442,10 @@ enum status launch_attempt(struct work *w, struct attempt *a, struct error *e)
 	enum status st = check_input(a, e);
 
 	if (st == ST_OK && a->private_path == NULL)
-		st = private_name(w, a, e);
-	a->own_file = a->shard.final != NULL || a->folder != NULL;
+		st = attempt_fills_folder(a) ? out_folder_name(a, e) : private_name(w, a, e);
+	a->own_file = !attempt_fills_folder(a) && (a->shard.final != NULL || a->folder != NULL);
+	if (st == ST_OK && attempt_fills_folder(a))
+		st = out_folder_make(a, e);
 	if (st == ST_OK)
 		st = present_item(a, &item, e);
 	shown = a->shard;

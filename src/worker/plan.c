@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "model/identity.h"
+#include "worker/final_name.h"
 #include "worker/itemize.h"
 #include "worker/work.h"
 
@@ -72,32 +73,20 @@ static enum status call(struct planner *p, struct plan_op *op,
 }
 
 /* As make does: what is done but whose output was taken away is to do again. */
-static bool output_is_there(const struct ledger_item *item)
+static bool output_is_there(void *arg, const struct ledger_file *f)
 {
-	return item->final == NULL || file_version_of(item->final).exists;
+	(void)arg;
+	return file_version_of(f->final_path).exists;
 }
 
 static enum status exec_items(struct ledger *l, struct op *op, struct error *e)
 {
 	struct plan_op *o = (struct plan_op *)op;
-	int64_t carry_from = o->p->g->carry_from;
-	enum status st = ST_OK;
-	size_t i = 0;
+	const struct ledger_carry carry = {.stage = o->p->g->carry_from,
+	    .is_there = output_is_there};
 
-	if (carry_from == 0)
-		return ledger_plan_items(l, o->p->g->id, o->first, o->items, o->n, 0, &o->bad,
-		    e);
-	while (st == ST_OK && i < o->n) {
-		bool carry = output_is_there(&o->items[i]);
-		size_t end = i + 1;
-
-		while (end < o->n && output_is_there(&o->items[end]) == carry)
-			end++;
-		st = ledger_plan_items(l, o->p->g->id, o->first + (int64_t)i, o->items + i,
-		    end - i, carry ? carry_from : 0, &o->bad, e);
-		i = end;
-	}
-	return st;
+	return ledger_plan_items(l, o->p->g->id, o->first, o->items, o->n,
+	    carry.stage > 0 ? &carry : NULL, &o->bad, e);
 }
 
 static enum status exec_chunk_get(struct ledger *l, struct op *op, struct error *e)
@@ -142,87 +131,6 @@ static void note_below(struct planner *p, int64_t below)
 {
 	atomic_store(&p->below, below);
 	(void)uv_async_send(&p->w->wake);
-}
-
-/* One spelling for one file: no "./", no "//". */
-static void normalise(struct buf *name)
-{
-	char *from = name->data;
-	char *to = name->data;
-
-	while (from != NULL && *from != '\0') {
-		bool start = to == name->data || to[-1] == '/';
-
-		if (start && from[0] == '.' && from[1] == '/')
-			from += 2;
-		else if (start && from[0] == '/' && to > name->data)
-			from++;
-		else
-			*to++ = *from++;
-	}
-	if (to != NULL) {
-		*to = '\0';
-		name->len = (size_t)(to - name->data);
-	}
-}
-
-static bool climbs(const char *path)
-{
-	while (path != NULL) {
-		while (*path == '/')
-			path++;
-		if (strncmp(path, "..", 2) == 0 && (path[2] == '/' || path[2] == '\0'))
-			return true;
-		path = strchr(path, '/');
-	}
-	return false;
-}
-
-/* What follows `root` in the name, NULL if it is not below it. */
-static const char *below_root(const char *final, const char *root)
-{
-	size_t len = strlen(root);
-
-	while (len > 1 && root[len - 1] == '/')
-		len--;
-	if (strncmp(final, root, len) != 0 || (final[len] != '/' && root[len - 1] != '/'))
-		return NULL;
-	return final + len;
-}
-
-/* A name inside the folder that outputs may be in. */
-static enum status check_final(struct planner *p, const char *final, size_t len, struct error *e)
-{
-	const char *root = p->g->spec->out_root;
-	const char *rest = root == NULL ? NULL : below_root(final, root);
-
-	if (memchr(final, '\0', len) != NULL || len == 0 || final[len - 1] == '/')
-		return error_set(e, ST_CONFIG, "the output name \"%.200s\" is not a file name", final);
-	if (root == NULL && final[0] != '/')
-		rest = final;
-	if (rest != NULL && !climbs(rest))
-		return ST_OK;
-	return error_set(e, ST_CONFIG, "the output name \"%.200s\" is outside of the folder %s; use "
-	    "a name such as --out 'out/{/}', or allow it with --out-root FOLDER", final,
-	    root == NULL ? "that ebb was started in" : root);
-}
-
-/* Names belong to the folder that the state is in; those of a run that was
- * started elsewhere are kept whole, so that two folders may share a state. */
-static enum status anchor(struct planner *p, struct buf *name, struct error *e)
-{
-	struct buf whole = {0};
-	char cwd[PATH_MAX];
-
-	if (name->data == NULL || name->data[0] == '/' ||
-	    strcmp(state_place(p->w->opt->state), ".") == 0)
-		return ST_OK;
-	if (getcwd(cwd, sizeof(cwd)) == NULL)
-		return error_os(e, errno, "cannot tell the current folder");
-	buf_printf(&whole, "%s/%s", cwd, name->data);
-	buf_free(name);
-	*name = whole;
-	return buf_check(name, e);
 }
 
 struct output_op {
@@ -275,19 +183,12 @@ static enum status kept_name(struct planner *p, const struct gathered *g, struct
 	return buf_check(name, e);
 }
 
-static enum status user_name(struct planner *p, const struct gathered *g, int64_t ordinal,
+static enum status given_name(struct planner *p, const struct gathered *g, int64_t ordinal,
     struct buf *name, struct error *e)
 {
 	struct template_values v = {p->texts.data + g->text, g->item.item_len, ordinal + 1, 1};
-	enum status st = template_expand(p->g->launch.out, &v, name, e);
 
-	if (st == ST_OK)
-		st = buf_check(name, e);
-	if (st == ST_OK && memchr(name->data == NULL ? "" : name->data, '\0', name->len) == NULL)
-		normalise(name);
-	if (st == ST_OK)
-		st = check_final(p, name->data == NULL ? "" : name->data, name->len, e);
-	return st == ST_OK ? anchor(p, name, e) : st;
+	return final_name(p->g, &v, name, e);
 }
 
 /* Adds the output's name of the gathered item to texts. */
@@ -297,7 +198,7 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 	struct buf name = {0};
 	const char *final;
 	enum status st = p->g->spec->output == SPEC_OUT_KEPT ? kept_name(p, g, &name, e)
-	    : user_name(p, g, ordinal, &name, e);
+	    : given_name(p, g, ordinal, &name, e);
 
 	final = name.data == NULL ? "" : name.data;
 	if (st == ST_OK && !p->known)

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/out_folder.h"
 #include "worker/work.h"
 
 struct publisher {
@@ -38,6 +39,41 @@ struct group_op {
 	size_t n;
 };
 
+/* What was published under the final names of its files last. */
+static enum status find_previous(struct attempt *a, struct ledger *l, struct error *e)
+{
+	size_t i;
+
+	for (i = 0; i < a->n_files; i++) {
+		const char *final = a->files[i].final_path;
+		struct ledger_output out;
+		enum status st = ST_NOT_FOUND;
+
+		a->previous[i].size = -1;
+		if (final[0] != '\0')
+			st = ledger_output_get(l, final, strlen(final), &out, e);
+		if (st != ST_OK && st != ST_NOT_FOUND)
+			return st;
+		if (st == ST_OK && out.published) {
+			a->previous[i].size = out.size;
+			memcpy(a->previous[i].hash, out.hash, HASH_SIZE);
+		}
+	}
+	return ST_OK;
+}
+
+/* A file of its has the name of another shard's, which it could not know before. */
+static enum status end_with_clash(struct attempt *a, struct ledger *l, struct error *e)
+{
+	struct ledger_attempt rec = a->rec;
+	enum status st;
+
+	rec.cause = CAUSE_FAILED;
+	(void)snprintf(rec.note, sizeof(rec.note), "%.250s", a->step_error.text);
+	st = ledger_end(l, a->shard.row, &rec, &a->g->spec->retry, true, 0, &a->now, e);
+	return st == ST_FENCED ? ST_OK : st;
+}
+
 static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
 {
 	struct group_op *g = (struct group_op *)op;
@@ -45,26 +81,19 @@ static enum status exec_accept(struct ledger *l, struct op *op, struct error *e)
 
 	for (i = 0; i < g->n; i++) {
 		struct attempt *a = g->list[i];
-		struct ledger_output out;
-		enum status st;
+		enum status st = find_previous(a, l, e);
 
-		a->has_previous = false;
-		if (a->file.final_path[0] != '\0') {
-			st = ledger_output_get(l, a->file.final_path, strlen(a->file.final_path),
-			    &out, e);
-			if (st != ST_OK && st != ST_NOT_FOUND)
-				return st;
-			if (st == ST_OK && out.published) {
-				a->has_previous = true;
-				a->previous.size = out.size;
-				memcpy(a->previous.hash, out.hash, HASH_SIZE);
-			}
-		}
+		if (st != ST_OK)
+			return st;
 		a->step = ST_OK;
 		if (!a->recovered)
-			a->step = ledger_accept(l, a->shard.row, &a->rec, &a->file, a->n_files,
+			a->step = ledger_accept(l, a->shard.row, &a->rec, a->files, a->n_files,
 			    &a->after, &a->step_error);
-		if (a->step != ST_OK && a->step != ST_FENCED) {
+		if (a->step == ST_EXISTS) {
+			st = end_with_clash(a, l, e);
+			if (st != ST_OK)
+				return st;
+		} else if (a->step != ST_OK && a->step != ST_FENCED) {
 			*e = a->step_error;
 			return a->step;
 		}
@@ -126,34 +155,95 @@ static enum status call_group(struct publisher *p, struct attempt **list, size_t
 	return st;
 }
 
-/* fsync of the folders that the names (private or final) of a group are in. */
-static enum status sync_names(struct publisher *p, struct attempt **list, size_t n,
-    bool final, struct error *e)
+static bool has_final(const struct attempt *a)
+{
+	return a->files[0].final_path[0] != '\0';
+}
+
+/* fsync of the folders that the names of a group's private files and folders are in. */
+static enum status sync_private(struct publisher *p, struct attempt **list, size_t n,
+    struct error *e)
 {
 	const char *names[GROUP_MAX];
 	size_t k = 0;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		const struct attempt *a = list[i];
 		/* Accepted earlier is synced; and its folder may be gone by now. */
-		bool wanted = final ? a->file.final_path[0] != '\0' : !a->recovered;
-
-		if (a->step == ST_OK && wanted)
-			names[k++] = final ? a->file.final_path : a->file.private_path;
+		if (!list[i]->recovered)
+			names[k++] = list[i]->private_path;
 	}
 	return k == 0 ? ST_OK : store_sync_names(p->w->store, names, k, e);
 }
 
-static void give_name(struct publisher *p, struct attempt *a)
+/* The same for the final names of one attempt or several. */
+static enum status sync_final(struct publisher *p, struct attempt **list, size_t n,
+    struct error *e)
 {
-	struct store_sum mine = {.size = a->file.size};
+	const char **names;
+	size_t room = 0;
+	size_t k = 0;
+	size_t i;
+	size_t j;
+	enum status st;
 
-	memcpy(mine.hash, a->file.hash, HASH_SIZE);
-	sys_point("publish.rename.before");
-	a->step = store_publish(p->w->store, a->file.private_path, a->file.final_path, &mine,
-	    a->has_previous ? &a->previous : NULL, &a->step_error);
-	sys_point("publish.rename.after");
+	for (i = 0; i < n; i++)
+		room += list[i]->n_files;
+	names = mem_zero((room + 1) * sizeof(*names));
+	if (names == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	for (i = 0; i < n; i++) {
+		for (j = 0; list[i]->step == ST_OK && has_final(list[i]) && j < list[i]->n_files; j++)
+			names[k++] = list[i]->files[j].final_path;
+	}
+	st = k == 0 ? ST_OK : store_sync_names(p->w->store, names, k, e);
+	free(names);
+	return st;
+}
+
+static struct store_sum sum_of(const struct ledger_file *f)
+{
+	struct store_sum sum = {.size = f->size};
+
+	memcpy(sum.hash, f->hash, HASH_SIZE);
+	return sum;
+}
+
+/* Of several, none gets its name when one of them may not have it. */
+static enum status may_have_names(struct publisher *p, struct attempt *a, struct error *e)
+{
+	size_t i;
+
+	for (i = 0; a->n_files > 1 && i < a->n_files; i++) {
+		const struct ledger_file *f = &a->files[i];
+		struct store_sum mine = sum_of(f);
+		enum status st = store_check(p->w->store, f->final_path, &mine, e);
+
+		if (st == ST_EXISTS && a->previous[i].size >= 0)
+			st = store_check(p->w->store, f->final_path, &a->previous[i], e);
+		if (st == ST_EXISTS)
+			return error_set(e, ST_EXISTS, "%s exists and was not written by ebb; move it "
+			    "away, or choose another folder", f->final_path);
+		if (st != ST_OK && st != ST_NOT_FOUND)
+			return st;
+	}
+	return ST_OK;
+}
+
+static void give_names(struct publisher *p, struct attempt *a)
+{
+	size_t i;
+
+	a->step = may_have_names(p, a, &a->step_error);
+	for (i = 0; a->step == ST_OK && i < a->n_files; i++) {
+		const struct ledger_file *f = &a->files[i];
+		struct store_sum mine = sum_of(f);
+
+		sys_point("publish.rename.before");
+		a->step = store_publish(p->w->store, f->private_path, f->final_path, &mine,
+		    a->previous[i].size >= 0 ? &a->previous[i] : NULL, &a->step_error);
+		sys_point("publish.rename.after");
+	}
 }
 
 /* Output without a place goes to stdout. The private file is removed after the
@@ -161,26 +251,32 @@ static void give_name(struct publisher *p, struct attempt *a)
 static void deliver_one(struct publisher *p, struct attempt *a)
 {
 	sys_point("deliver.before");
-	a->step = deliver_output(a->file.private_path, &a->shard, a->g->spec->tag, &a->step_error);
+	a->step = deliver_output(a->files[0].private_path, &a->shard, a->g->spec->tag, &a->step_error);
 	sys_point("deliver.after");
 	/* A reader that went away is nobody's failure: the run stops. */
 	if (a->step != ST_OK && a->step != ST_NOT_FOUND)
 		fail(p, a->step, &a->step_error);
 }
 
-static void finish_all(struct publisher *p, struct attempt **list, size_t n)
+/* What is left of it in private places and needed no more. */
+static void drop_private(struct publisher *p, const struct attempt *a)
 {
 	struct error e;
+	bool drop = a->step == ST_OK ? !has_final(a)
+	    : a->step != ST_NOT_FOUND && !worth_another_try(a->step);
+
+	if (attempt_fills_folder(a) && !worth_another_try(a->step))
+		out_folder_remove(a);
+	else if (drop && store_discard(p->w->store, a->files[0].private_path, &e) != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
+}
+
+static void finish_all(struct publisher *p, struct attempt **list, size_t n)
+{
 	size_t i;
 
-	for (i = 0; i < n; i++) {
-		struct attempt *a = list[i];
-		bool drop = a->step == ST_OK ? a->file.final_path[0] == '\0'
-		    : a->step != ST_NOT_FOUND && !worth_another_try(a->step);
-
-		if (drop && store_discard(p->w->store, a->file.private_path, &e) != ST_OK)
-			log_line(LOG_WARN, "%s", e.text);
-	}
+	for (i = 0; i < n; i++)
+		drop_private(p, list[i]);
 	(void)pthread_mutex_lock(&p->lock);
 	for (i = 0; i < n; i++)
 		attempt_push(&p->finished, list[i]);
@@ -213,7 +309,7 @@ static bool can_ride_along(struct attempt *const *list, size_t n)
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		if (list[i]->step != ST_OK || list[i]->file.final_path[0] == '\0')
+		if (list[i]->step != ST_OK || !has_final(list[i]) || attempt_fills_folder(list[i]))
 			return false;
 	}
 	return true;
@@ -252,8 +348,8 @@ static enum status publish_group(struct publisher *p, struct attempt **list, siz
 	for (i = 0; i < n; i++) {
 		struct attempt *a = list[i];
 
-		if (a->step == ST_OK && a->file.final_path[0] != '\0')
-			give_name(p, a);
+		if (a->step == ST_OK && has_final(a))
+			give_names(p, a);
 		else if (a->step == ST_OK)
 			deliver_one(p, a);
 	}
@@ -263,7 +359,7 @@ static enum status publish_group(struct publisher *p, struct attempt **list, siz
 		*e = p->health_error;
 		return p->health;
 	}
-	st = sync_names(p, list, n, true, e);
+	st = sync_final(p, list, n, e);
 	sys_point("published.before");
 	return st == ST_OK ? record_published(p, list, n, e) : st;
 }
@@ -389,7 +485,7 @@ static enum status take_through(struct publisher *p, struct attempt **list, size
 
 	for (i = 0; i < n; i++)
 		list[i]->step = ST_OK;
-	st = sync_names(p, list, n, false, e);
+	st = sync_private(p, list, n, e);
 	sys_point("accept.before");
 	if (st == ST_OK)
 		st = call_group(p, list, n, exec_accept, e);

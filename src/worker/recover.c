@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "worker/loop.h"
+#include "worker/out_folder.h"
 
 enum { RECOVER_MAX = 256 }; /* a page */
 
@@ -25,31 +26,68 @@ static enum status exec_recover(struct ledger *l, struct op *op, struct error *e
 	    &o->n, e);
 }
 
-/* An accepted row as an attempt that has only to be published. */
-static void recover_one(struct stage *g, struct ledger_shard *s)
+static enum status take_files(struct attempt *a, struct ledger_file **take, size_t *n,
+    struct error *e)
 {
-	struct work *w = g->w;
+	enum status st = attempt_room(a, *n, e);
+
+	if (st != ST_OK)
+		return st;
+	free(a->files);
+	a->files = *take;
+	a->n_files = *n;
+	*take = NULL;
+	*n = 0;
+	return attempt_fills_folder(a) ? out_folder_name(a, e) : ST_OK;
+}
+
+/* An accepted row as an attempt that has only to be published; *take_shard moves
+ * into it. */
+static enum status make_recovered(struct stage *g, struct ledger_shard *take_shard,
+    struct attempt **out, struct error *e)
+{
 	struct ledger_file *files = NULL;
 	struct attempt *a;
-	struct error e;
 	size_t n = 0;
-	enum status st = s->files == NULL ? error_set(&e, ST_CORRUPT, "accepted without files")
-	    : ledger_files_parse(s->files, &files, &n, &e);
+	enum status st;
 
-	if (st != ST_OK || n != 1 || (a = attempt_create(g, s)) == NULL) {
-		loop_fatal(w, st == ST_OK ? ST_CORRUPT : st, &e);
+	if (take_shard->files == NULL)
+		return error_set(e, ST_CORRUPT, "accepted without files");
+	st = ledger_files_parse(take_shard->files, &files, &n, e);
+	if (st == ST_OK && n == 0)
+		st = error_set(e, ST_CORRUPT, "accepted with no file");
+	if (st != ST_OK)
+		return st;
+	a = attempt_create(g, take_shard);
+	if (a == NULL) {
 		ledger_files_free(files, n);
-		ledger_shard_free(s);
-		return;
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	st = take_files(a, &files, &n, e);
+	ledger_files_free(files, n);
+	if (st != ST_OK) {
+		attempt_free(a);
+		return st;
 	}
 	a->recovered = true;
-	a->file = files[0];
-	a->n_files = 1;
 	a->rec.epoch = a->shard.s.epoch;
-	a->rec.worker = w->me.id;
+	a->rec.worker = g->w->me.id;
 	a->rec.exit_code = -1;
-	free(files); /* its strings are the attempt's now */
-	publisher_give(w->publisher, a);
+	*out = a;
+	return ST_OK;
+}
+
+static void recover_one(struct stage *g, struct ledger_shard *s)
+{
+	struct attempt *a = NULL;
+	struct error e;
+	enum status st = make_recovered(g, s, &a, &e);
+
+	ledger_shard_free(s);
+	if (a != NULL)
+		publisher_give(g->w->publisher, a);
+	else
+		loop_fatal(g->w, st, &e);
 }
 
 static bool is_ours(const struct work *w, int64_t row)

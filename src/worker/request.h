@@ -12,7 +12,7 @@
 enum { WIRE_BODY_MAX = 4 << 20 };
 
 enum wire_kind { WIRE_SPAWN = 1, WIRE_KILL, WIRE_STOP, WIRE_KILL_ALL };
-enum wire_flag { WIRE_STDIN = 1, WIRE_STDOUT_PATH = 2, WIRE_APPEND = 4 };
+enum wire_flag { WIRE_STDIN = 1, WIRE_STDOUT_PATH = 2, WIRE_APPEND = 4, WIRE_ONE_LOG = 8 };
 
 /* The body of WIRE_SPAWN: NUL-ended strings, path, stdout_path if that flag is
  * set, argc arguments, envc variables. With WIRE_STDIN a descriptor travels

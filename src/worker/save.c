@@ -251,14 +251,15 @@ static enum status list_pieces(struct save *s, struct error *e)
 	const struct attempt *a = s->a;
 	const struct ledger_checkpoint *from = &a->from;
 	enum status st = ST_OK;
-	struct stat sb;
+	struct stat sb = {0};
 	int64_t size;
 	size_t i;
 
 	s->made.files = mem_zero((from->n_files + 1) * sizeof(*s->made.files));
 	if (s->made.files == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	if (stat(a->private_path, &sb) == -1)
+	/* Of files in $EBB_OUTPUT nothing is kept: they are committed whole. */
+	if (!attempt_fills_folder(a) && stat(a->private_path, &sb) == -1)
 		return error_os(e, errno, "cannot look at %s", a->private_path);
 	/* Of a batch that was cut off, a part may stand behind the last good one. */
 	size = batch_is_on(a) ? a->batch_size : sb.st_size;
@@ -306,9 +307,9 @@ static enum status make_durable(struct save *s, struct error *e)
 	const char *name = a->private_path;
 	enum status st = list_pieces(s, e);
 
-	if (st == ST_OK)
+	if (st == ST_OK && !attempt_fills_folder(a))
 		st = file_sync(name, e);
-	if (st == ST_OK)
+	if (st == ST_OK && !attempt_fills_folder(a))
 		st = store_sync_names(a->w->store, &name, 1, e);
 	if (st == ST_OK)
 		st = copy_folder(s, e);

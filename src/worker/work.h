@@ -51,7 +51,8 @@ struct attempt {
 	uint64_t id;              /* at the guardian */
 	uint64_t gpus;            /* taken for it, a bit for each */
 	int lane;                 /* asked for ({%}), or -1 */
-	char *private_path;       /* stdout goes there; NULL: spool */
+	char *private_path;       /* of its output: stdout goes there (or into a spool until
+	                           * it is sealed), or it is the folder $EBB_OUTPUT */
 	char *list_path;          /* of the inputs, for SPEC_LISTED; else NULL */
 	struct pump *pump;
 	struct guardian_end end;
@@ -95,10 +96,10 @@ struct attempt {
 	bool input_changed;
 	bool said_full;           /* its stderr speaks of a full disk */
 	struct file_version after;
-	struct ledger_file file;  /* n_files of it */
+	struct ledger_file *files;/* its output, sealed */
+	struct store_sum *previous; /* for each, what was published under its final name
+	                           * last; of size -1: nothing */
 	size_t n_files;
-	struct store_sum previous;/* what was published under the final name last */
-	bool has_previous;
 	enum status step;         /* of the publisher's current step */
 	struct error step_error;
 	struct shard now;         /* the row after an end */
@@ -117,6 +118,13 @@ struct attempt *attempt_pop(struct attempt_list *l);
  * free takes it out again. */
 struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard) MUST_USE;
 void attempt_free(struct attempt *a);
+/* Its output is what it puts into $EBB_OUTPUT. */
+bool attempt_fills_folder(const struct attempt *a);
+/* Room for the files of its output, without any yet. */
+enum status attempt_room(struct attempt *a, size_t n, struct error *e) MUST_USE;
+/* Adds one of those; *take_private and a copy of `final` are its names. */
+enum status attempt_add_file(struct attempt *a, char **take_private, const char *final,
+    const struct store_sum *sum, struct error *e) MUST_USE;
 /* Appends its shard's name as people see it, after that of its stage and a colon
  * where there are several. */
 void attempt_name(const struct attempt *a, struct buf *out);

@@ -15,86 +15,11 @@
 #include "base/sys.h"
 #include "worker/contract.h"
 #include "worker/input.h"
+#include "worker/out_folder.h"
 #include "worker/save.h"
 #include "worker/work.h"
 
 enum { LOG_APPEND_MAX = 16 << 20 };
-
-void attempt_push(struct attempt_list *l, struct attempt *a)
-{
-	a->next = NULL;
-	if (l->last == NULL)
-		l->first = a;
-	else
-		l->last->next = a;
-	l->last = a;
-	l->n++;
-}
-
-struct attempt *attempt_pop(struct attempt_list *l)
-{
-	struct attempt *a = l->first;
-
-	if (a == NULL)
-		return NULL;
-	l->first = a->next;
-	if (l->first == NULL)
-		l->last = NULL;
-	l->n--;
-	a->next = NULL;
-	return a;
-}
-
-struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard)
-{
-	struct work *w = g->w;
-	struct attempt *a = mem_zero(sizeof(*a));
-
-	if (a == NULL)
-		return NULL;
-	a->w = w;
-	a->g = g;
-	a->shard = *take_shard;
-	memset(take_shard, 0, sizeof(*take_shard));
-	a->all_next = w->all;
-	if (w->all != NULL)
-		w->all->all_prev = a;
-	w->all = a;
-	w->open++;
-	g->open++;
-	return a;
-}
-
-void attempt_free(struct attempt *a)
-{
-	if (a->all_prev != NULL)
-		a->all_prev->all_next = a->all_next;
-	else
-		a->w->all = a->all_next;
-	if (a->all_next != NULL)
-		a->all_next->all_prev = a->all_prev;
-	a->w->open--;
-	a->g->open--;
-	ledger_shard_free(&a->shard);
-	ledger_checkpoint_free(&a->from);
-	free(a->folder);
-	free(a->own_copy);
-	free(a->own_part);
-	free(a->private_path);
-	if (a->list_path != NULL)
-		(void)!sys_unlink(a->list_path);
-	free(a->list_path);
-	free(a->file.private_path);
-	free(a->file.final_path);
-	free(a);
-}
-
-void attempt_name(const struct attempt *a, struct buf *out)
-{
-	if (a->w->n_stages > 1)
-		buf_printf(out, "%s:", a->g->spec->name);
-	shard_name(&a->shard, out);
-}
 
 int64_t wrap_oom_kills(void)
 {
@@ -329,7 +254,9 @@ static void drop_output(struct attempt *a)
 	struct buf from = {0};
 	struct error e;
 
-	if (a->own_file) {
+	if (attempt_fills_folder(a)) {
+		out_folder_remove(a);
+	} else if (a->own_file) {
 		/* The first part of it may be what the next attempt goes on from. */
 		const char *own = a->own_part != NULL ? a->own_part : a->private_path;
 
@@ -349,8 +276,11 @@ static enum status seal_output(struct attempt *a, struct error *e)
 {
 	const char *final = a->shard.final == NULL ? "" : a->shard.final;
 	struct store_sum sum;
+	char *path;
 	enum status st = ST_OK;
 
+	if (attempt_fills_folder(a))
+		return out_folder_seal(a, e);
 	if (a->shard.final == NULL && a->end.out_bytes == 0 && a->from.n_files == 0) {
 		drop_output(a);
 		return ST_OK;
@@ -363,14 +293,14 @@ static enum status seal_output(struct attempt *a, struct error *e)
 		st = store_seal(a->w->store, a->private_path, &sum, e);
 	if (st != ST_OK)
 		return st;
-	a->file.private_path = mem_dup(a->private_path, strlen(a->private_path));
-	a->file.final_path = mem_dup(final, strlen(final));
-	if (a->file.private_path == NULL || a->file.final_path == NULL)
-		return error_set(e, ST_NO_MEMORY, "out of memory");
-	a->file.size = sum.size;
-	memcpy(a->file.hash, sum.hash, HASH_SIZE);
-	a->n_files = 1;
-	return ST_OK;
+	st = attempt_room(a, 1, e);
+	path = st == ST_OK ? mem_dup(a->private_path, strlen(a->private_path)) : NULL;
+	if (st == ST_OK && path == NULL)
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	if (st == ST_OK)
+		st = attempt_add_file(a, &path, final, &sum, e);
+	free(path);
+	return st;
 }
 
 /* A full disk makes programs fail in their own words; the file systems are
@@ -380,7 +310,8 @@ static void find_full_disk(struct attempt *a)
 	const char *tmp = getenv("TMPDIR");
 	const char *places[] = {
 		".", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", state_dir(a->w->opt->state),
-		a->shard.final == NULL ? "." : a->shard.final,
+		attempt_fills_folder(a) ? a->private_path
+		    : a->shard.final == NULL ? "." : a->shard.final,
 	};
 	size_t i;
 
@@ -447,8 +378,13 @@ void wrap_run(struct attempt *a)
 		(void)snprintf(a->rec.note, sizeof(a->rec.note),
 		    "the input changed while it was worked on");
 	}
-	if (a->rec.cause == CAUSE_DONE && seal_output(a, &e) != ST_OK)
-		fail_infrastructure(a, &e);
+	if (a->rec.cause == CAUSE_DONE) {
+		st = seal_output(a, &e);
+		if (st != ST_OK)
+			fail_infrastructure(a, &e);
+		if (st == ST_CONFIG) /* what it left there is the task's own doing */
+			a->rec.cause = CAUSE_FAILED;
+	}
 	if (a->rec.cause == CAUSE_FAILED && !a->input_changed)
 		find_full_disk(a);
 	if (a->rec.cause != CAUSE_DONE)

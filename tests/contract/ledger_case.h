@@ -90,7 +90,7 @@ static inline void plan_texts(struct ledger *l, int64_t stage, int64_t first,
 	for (i = 0; i < n; i++) {
 		struct ledger_item it = item_of(texts[i]);
 
-		OK(ledger_plan_items(l, stage, first + (int64_t)i, &it, 1, 0, &bad, &err));
+		OK(ledger_plan_items(l, stage, first + (int64_t)i, &it, 1, NULL, &bad, &err));
 	}
 }
 
@@ -112,7 +112,7 @@ static inline void plan_many(struct ledger *l, int64_t stage, const char *prefix
 			    (long long)at + (long long)k);
 			items[k] = item_of(texts[k]);
 		}
-		OK(ledger_plan_items(l, stage, at, items, k, 0, &bad, &err));
+		OK(ledger_plan_items(l, stage, at, items, k, NULL, &bad, &err));
 		at += (int64_t)k;
 	}
 	OK(ledger_plan_finish(l, stage, n, &dropped, &err));

@@ -42,6 +42,15 @@ static inline struct ledger *open_again(const struct fix *f)
 	return l;
 }
 
+/* Taking over from that stage; until the next call. */
+static inline const struct ledger_carry *from(int64_t stage)
+{
+	static struct ledger_carry carry;
+
+	carry = (struct ledger_carry){.stage = stage};
+	return &carry;
+}
+
 static inline int set_up(void **state)
 {
 	const struct ledger_options opt = {.create = true, .busy_ms = 2000};

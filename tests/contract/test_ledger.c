@@ -255,7 +255,7 @@ static void outputs_gone_and_inputs_changed(void **state)
 	int64_t dropped;
 	size_t bad;
 
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 2, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 2, NULL, &bad, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 2, &dropped, &err));
 	claim_n(f->l, f->stage, f->worker, 2, 2, got);
 	a = attempt_of(1, f->worker, CAUSE_DONE, 1);
@@ -348,11 +348,11 @@ static void groups(void **state)
 	/* what fails after it has written takes itself back */
 	OK(ledger_plan_restart(f->l, f->stage, 4, &err));
 	OK(ledger_begin(f->l, &err));
-	OK(ledger_plan_items(f->l, f->stage, 4, &it, 1, 0, &bad, &err));
-	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 5, &clash, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 4, &it, 1, NULL, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 5, &clash, 1, NULL, &bad, &err));
 	assert_int_equal(stage_of(f->l, f->stage).planned, 5);
 	it = item_of("w");
-	OK(ledger_plan_items(f->l, f->stage, 5, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 5, &it, 1, NULL, &bad, &err));
 	OK(ledger_commit(f->l, &err));
 	assert_int_equal(stage_of(other, f->stage).planned, 6);
 	verify_ok(other);
@@ -360,9 +360,9 @@ static void groups(void **state)
 	/* planned, undone, planned again */
 	OK(ledger_begin(f->l, &err));
 	it = item_of("v");
-	OK(ledger_plan_items(f->l, f->stage, 6, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 6, &it, 1, NULL, &bad, &err));
 	ledger_rollback(f->l);
-	OK(ledger_plan_items(f->l, f->stage, 6, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 6, &it, 1, NULL, &bad, &err));
 	assert_int_equal(occurrence_at(f->l, f->stage, 6), 0);
 	free_n(got, 4);
 	ledger_close(other);
@@ -417,7 +417,7 @@ static void generations(void **state)
 	struct ledger_file file = {.private_path = p, .final_path = fd};
 
 	items[1].version = (struct file_version){.exists = true, .size = 1, .mtime_ns = 1};
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 4, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 4, NULL, &bad, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 4, &dropped, &err));
 	claim_n(f->l, f->stage, f->worker, 4, 4, got);
 	publish_file(f->l, &got[0], "fa", 1);
@@ -435,15 +435,15 @@ static void generations(void **state)
 	f->stage = f->run.stage;
 	IS(ST_FENCED, ledger_accept(f->l, got[2].row, &a, NULL, 0, NULL, &err));
 	IS(ST_FENCED, ledger_claim(f->l, old_stage, f->worker, 9, 1, &s, &n, &next, &err));
-	IS(ST_FENCED, ledger_plan_items(f->l, old_stage, 4, items, 1, 0, &bad, &err));
+	IS(ST_FENCED, ledger_plan_items(f->l, old_stage, 4, items, 1, NULL, &bad, &err));
 	free_n(got, 4);
 	OK(ledger_output_get(f->l, "fa", 2, &out, &err));
 	assert_true(!out.planned && out.published);
 
 	/* a is carried over, b has another version, c was not done, d is gone */
 	items[1].version.size = 2;
-	IS(ST_CONFIG, ledger_plan_items(f->l, f->stage, 0, items, 3, f->stage, &bad, &err));
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, old_stage, &bad, &err));
+	IS(ST_CONFIG, ledger_plan_items(f->l, f->stage, 0, items, 3, from(f->stage), &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, from(old_stage), &bad, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 3, &dropped, &err));
 	s = shard_at(f->l, f->stage, 0);
 	assert_int_equal(s.s.state, SHARD_PUBLISHED);
@@ -466,7 +466,7 @@ static void generations(void **state)
 	prune_older(f, old_stage);
 	/* the same identity again is the second occurrence, in the new stage only */
 	OK(ledger_plan_restart(f->l, f->stage, 3, &err));
-	OK(ledger_plan_items(f->l, f->stage, 3, &items[2], 1, old_stage, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 3, &items[2], 1, from(old_stage), &bad, &err));
 	assert_int_equal(occurrence_at(f->l, f->stage, 3), 1);
 }
 

@@ -45,14 +45,14 @@ static void planners_fence_each_other(void **state)
 	size_t bad;
 
 	plan_texts(f->l, f->stage, 0, texts, 2);
-	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 0, &it, 1, 0, &bad, &err));
-	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 3, &it, 1, 0, &bad, &err));
+	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 0, &it, 1, NULL, &bad, &err));
+	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 3, &it, 1, NULL, &bad, &err));
 	IS(ST_FENCED, ledger_plan_restart(f->l, f->stage, 3, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 2, &dropped, &err));
-	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 2, &it, 1, 0, &bad, &err));
+	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 2, &it, 1, NULL, &bad, &err));
 	OK(ledger_plan_restart(f->l, f->stage, 2, &err));
-	OK(ledger_plan_items(f->l, f->stage, 2, &it, 1, 0, &bad, &err));
-	IS(ST_NOT_FOUND, ledger_plan_items(f->l, 99, 0, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 2, &it, 1, NULL, &bad, &err));
+	IS(ST_NOT_FOUND, ledger_plan_items(f->l, 99, 0, &it, 1, NULL, &bad, &err));
 	assert_int_equal(stage_of(f->l, f->stage).planned, 3);
 }
 
@@ -72,7 +72,7 @@ static void items_are_kept_as_they_are(void **state)
 	it.length = INT64_MAX;
 	it.final = "out\xfe";
 	it.final_len = 4;
-	OK(ledger_plan_items(f->l, f->stage, 0, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, &it, 1, NULL, &bad, &err));
 	s = shard_at(f->l, f->stage, 0);
 	assert_int_equal(s.item_len, 7);
 	assert_memory_equal(s.item, "one\0tw\xff", 8);
@@ -92,11 +92,11 @@ static void items_are_kept_as_they_are(void **state)
 	it = item_of("big");
 	it.item = big;
 	it.item_len = LEDGER_ITEM_MAX + 1;
-	IS(ST_CONFIG, ledger_plan_items(f->l, f->stage, 1, &it, 1, 0, &bad, &err));
+	IS(ST_CONFIG, ledger_plan_items(f->l, f->stage, 1, &it, 1, NULL, &bad, &err));
 	it.item_len = LEDGER_ITEM_MAX;
-	OK(ledger_plan_items(f->l, f->stage, 1, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 1, &it, 1, NULL, &bad, &err));
 	it = item_of("");
-	OK(ledger_plan_items(f->l, f->stage, 2, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 2, &it, 1, NULL, &bad, &err));
 	s = shard_at(f->l, f->stage, 2);
 	assert_int_equal(s.item_len, 0);
 	assert_string_equal(s.item, "");
@@ -186,7 +186,7 @@ static void restart_in_the_middle(void **state)
 
 		(void)snprintf(text, sizeof(text), "i%lld", (long long)i + 10);
 		it = item_of(text);
-		OK(ledger_plan_items(f->l, f->stage, i, &it, 1, 0, &bad, &err));
+		OK(ledger_plan_items(f->l, f->stage, i, &it, 1, NULL, &bad, &err));
 	}
 	/* Restarted again before it was finished. */
 	OK(ledger_plan_restart(f->l, f->stage, 2300, &err));
@@ -274,7 +274,7 @@ static void changed_versions(void **state)
 	size_t bad;
 	size_t n;
 
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, NULL, &bad, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 3, &dropped, &err));
 	assert_int_equal(stage_of(f->l, f->stage).with_files, 3);
 	claim_n(f->l, f->stage, f->worker, 3, 3, got);
@@ -302,7 +302,7 @@ static void changed_versions(void **state)
 	items[1].version.size = 2;
 	items[2].version.size = 2;
 	OK(ledger_plan_restart(f->l, f->stage, 0, &err));
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, NULL, &bad, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 3, &dropped, &err));
 	assert_int_equal(state_at(f->l, f->stage, 0), SHARD_PUBLISHED);
 	assert_int_equal(state_at(f->l, f->stage, 1), SHARD_READY);
@@ -325,19 +325,19 @@ static void names_collide(void **state)
 	int64_t dropped;
 	size_t bad;
 
-	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 0, items, 3, 0, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 0, items, 3, NULL, &bad, &err));
 	assert_int_equal(bad, 2);
 	assert_non_null(strstr(err.text, "items a and c"));
 	assert_non_null(strstr(err.text, "out/a"));
 	assert_int_equal(stage_of(f->l, f->stage).planned, 0);
 	IS(ST_NOT_FOUND, ledger_output_get(f->l, "out/a", 5, &out, &err));
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 2, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 2, NULL, &bad, &err));
 	OK(ledger_output_get(f->l, "out/a", 5, &out, &err));
 	assert_true(out.planned);
 	assert_false(out.published);
 
 	run2 = run_make(f->l, "run2");
-	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, &items[2], 1, 0, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, &items[2], 1, NULL, &bad, &err));
 	assert_non_null(strstr(err.text, "item c"));
 	assert_non_null(strstr(err.text, "run r1, item a"));
 
@@ -345,9 +345,9 @@ static void names_collide(void **state)
 	OK(ledger_plan_restart(f->l, f->stage, 1, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 1, &dropped, &err));
 	assert_int_equal(dropped, 1);
-	OK(ledger_plan_items(f->l, run2.stage, 0, &items[1], 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, run2.stage, 0, &items[1], 1, NULL, &bad, &err));
 	OK(ledger_run_remove(f->l, f->run.id, &err));
-	OK(ledger_plan_items(f->l, run2.stage, 1, &items[0], 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, run2.stage, 1, &items[0], 1, NULL, &bad, &err));
 	ledger_run_free(&run2);
 }
 
@@ -367,13 +367,13 @@ static void names_move_within_a_run(void **state)
 	size_t bad;
 	size_t n;
 
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 1, NULL, &bad, &err));
 	claim_n(f->l, f->stage, f->worker, 1, 1, &got);
 	publish_file(f->l, &got, "out", 7);
 	ledger_shard_free(&got);
 	OK(ledger_plan_restart(f->l, f->stage, 0, &err));
-	OK(ledger_plan_items(f->l, f->stage, 0, &items[1], 1, 0, &bad, &err));
-	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 1, &items[0], 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, &items[1], 1, NULL, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 1, &items[0], 1, NULL, &bad, &err));
 	OK(ledger_plan_finish(f->l, f->stage, 1, &dropped, &err));
 	OK(ledger_output_get(f->l, "out", 3, &out, &err));
 	assert_true(out.planned && out.published);
@@ -388,7 +388,7 @@ static void names_move_within_a_run(void **state)
 	OK(ledger_output_get(f->l, "out", 3, &out, &err));
 	assert_true(!out.planned && out.published);
 	run2 = run_make(f->l, "run2");
-	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, &items[0], 1, 0, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, &items[0], 1, NULL, &bad, &err));
 	OK(ledger_outputs_left(f->l, f->run.id, NULL, 1, &left, &n, &err));
 	assert_int_equal(n, 1);
 	assert_string_equal(left.final, "out");
@@ -396,11 +396,11 @@ static void names_move_within_a_run(void **state)
 	OK(ledger_output_forget(f->l, f->run.id, left.final, left.final_len, &err));
 	IS(ST_NOT_FOUND, ledger_output_forget(f->l, f->run.id, left.final, left.final_len, &err));
 	free(left.final);
-	OK(ledger_plan_items(f->l, run2.stage, 0, &items[0], 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, run2.stage, 0, &items[0], 1, NULL, &bad, &err));
 	/* a comes back after somebody else has taken its name */
-	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 0, &items[0], 1, 0, &bad, &err));
+	IS(ST_FENCED, ledger_plan_items(f->l, f->stage, 0, &items[0], 1, NULL, &bad, &err));
 	OK(ledger_plan_restart(f->l, f->stage, 0, &err));
-	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 0, &items[0], 1, 0, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, f->stage, 0, &items[0], 1, NULL, &bad, &err));
 	ledger_run_free(&run2);
 }
 
@@ -421,14 +421,14 @@ static void names_outlive_their_run(void **state)
 	size_t n;
 	int i;
 
-	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 0, items, 3, NULL, &bad, &err));
 	for (i = 0; i < 2; i++) {
 		claim_n(f->l, f->stage, f->worker, 1, 1, &got);
 		publish_file(f->l, &got, i == 0 ? "out/a" : "out/b", i == 0 ? 1 : 2);
 		ledger_shard_free(&got);
 	}
 	run2 = run_make(f->l, "run2");
-	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, items, 1, 0, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, run2.stage, 0, items, 1, NULL, &bad, &err));
 	assert_non_null(strstr(err.text, " --forget r1"));
 	OK(ledger_run_remove(f->l, f->run.id, &err));
 	IS(ST_NOT_FOUND, ledger_output_get(f->l, "out/c", 5, &out, &err));
@@ -449,7 +449,7 @@ static void names_outlive_their_run(void **state)
 	IS(ST_NOT_FOUND, ledger_output_forget(f->l, 0, "out/b", 5, &err));
 	free(left[1].final);
 
-	OK(ledger_plan_items(f->l, run2.stage, 0, items, 3, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, run2.stage, 0, items, 3, NULL, &bad, &err));
 	OK(ledger_output_get(f->l, "out/a", 5, &out, &err));
 	assert_true(out.planned && out.published); /* with what is there now */
 	assert_int_equal(out.hash[0], 1);

@@ -99,7 +99,7 @@ static void play_plan(struct play *p, struct ledger *l)
 		(void)snprintf(fin, sizeof(fin), "f%u", roll(&p->dice, 500));
 		it = roll(&p->dice, 3) == 0 ? item_with_final(text, fin) : item_of(text);
 		it.version.exists = roll(&p->dice, 4) == 0;
-		switch (ledger_plan_items(l, p->f->stage, at, &it, 1, 0, &bad, &err)) {
+		switch (ledger_plan_items(l, p->f->stage, at, &it, 1, NULL, &bad, &err)) {
 		case ST_OK: at++; break;
 		case ST_EXISTS: break;
 		default: print_error("%s\n", err.text); fail();
@@ -223,7 +223,7 @@ static void many_shards(void **state)
 
 		(void)snprintf(text, sizeof(text), "item %zu", i);
 		it = item_of(text);
-		OK(ledger_plan_items(f->l, f->stage, (int64_t)i - 1, &it, 1, 0, &bad, &err));
+		OK(ledger_plan_items(f->l, f->stage, (int64_t)i - 1, &it, 1, NULL, &bad, &err));
 	}
 	OK(ledger_plan_finish(f->l, f->stage, N - 1, &dropped, &err));
 	OK(ledger_commit(f->l, &err));
@@ -247,11 +247,11 @@ static void one_item_many_times(void **state)
 		items[i] = item_of("same");
 	OK(ledger_begin(f->l, &err));
 	for (at = 0; at < N; at += LEDGER_CHUNK)
-		OK(ledger_plan_items(f->l, f->stage, at, items, LEDGER_CHUNK, 0, &bad, &err));
+		OK(ledger_plan_items(f->l, f->stage, at, items, LEDGER_CHUNK, NULL, &bad, &err));
 	OK(ledger_commit(f->l, &err));
 	assert_int_equal(occurrence_at(f->l, f->stage, N - 1), N - 1);
 	OK(ledger_plan_restart(f->l, f->stage, 1024, &err));
-	OK(ledger_plan_items(f->l, f->stage, 1024, items, 10, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, f->stage, 1024, items, 10, NULL, &bad, &err));
 	assert_int_equal(occurrence_at(f->l, f->stage, 1024), 1024);
 	OK(ledger_plan_finish(f->l, f->stage, 1034, &dropped, &err));
 	assert_int_equal(dropped, N - 1034);

@@ -579,15 +579,15 @@ static void full_disk(void **state)
 	it = item_of("big");
 	it.item = big;
 	it.item_len = LEDGER_ITEM_MAX;
-	IS(ST_FULL, ledger_plan_items(l, run.stage, 0, &it, 1, 0, &bad, &err));
+	IS(ST_FULL, ledger_plan_items(l, run.stage, 0, &it, 1, NULL, &bad, &err));
 	/* and in a group: all of it is lost, and everything in it says so */
 	OK(ledger_begin(l, &err));
 	OK(note_event(l, run.id, "x", "", &err));
-	IS(ST_FULL, ledger_plan_items(l, run.stage, 0, &it, 1, 0, &bad, &err));
+	IS(ST_FULL, ledger_plan_items(l, run.stage, 0, &it, 1, NULL, &bad, &err));
 	IS(ST_FULL, note_event(l, run.id, "x", "", &err));
 	IS(ST_FULL, ledger_commit(l, &err));
 	it = item_of("small");
-	OK(ledger_plan_items(l, run.stage, 0, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(l, run.stage, 0, &it, 1, NULL, &bad, &err));
 	assert_int_equal(stage_of(l, run.stage).planned, 1);
 	verify_ok(l);
 	free(big);

@@ -142,8 +142,8 @@ static void generations_of_two(void **state)
 
 	make_two(f, &run, stage);
 	w = worker_make(f->l, "w2", run.id);
-	OK(ledger_plan_items(f->l, stage[0].id, 0, &it, 1, 0, &bad, &err));
-	IS(ST_EXISTS, ledger_plan_items(f->l, stage[1].id, 0, &other, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, stage[0].id, 0, &it, 1, NULL, &bad, &err));
+	IS(ST_EXISTS, ledger_plan_items(f->l, stage[1].id, 0, &other, 1, NULL, &bad, &err));
 	plan_many(f->l, stage[1].id, "i", 2);
 	claim_n(f->l, stage[1].id, w, 1, 1, &got);
 	free_n(&got, 1);
@@ -157,7 +157,7 @@ static void generations_of_two(void **state)
 	assert_int_equal(state_at(f->l, stage[1].id, 0), SHARD_READY);
 	IS(ST_FENCED, ledger_claim(f->l, stage[1].id, w, 9, 1, &got, &n, &next, &err));
 	IS(ST_FENCED, ledger_plan_finish(f->l, stage[0].id, 1, &dropped, &err));
-	OK(ledger_plan_items(f->l, next_stage[1].id, 0, &other, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, next_stage[1].id, 0, &other, 1, NULL, &bad, &err));
 	claim_n(f->l, next_stage[1].id, w, 1, 1, &got);
 	publish_file(f->l, &got, "out", 3);
 	free_n(&got, 1);
@@ -183,7 +183,7 @@ static void renewed(void **state)
 
 	make_two(f, &run, stage);
 	w = worker_make(f->l, "w2", run.id);
-	OK(ledger_plan_items(f->l, stage[0].id, 0, &it, 1, 0, &bad, &err));
+	OK(ledger_plan_items(f->l, stage[0].id, 0, &it, 1, NULL, &bad, &err));
 	publish_all(f, stage[0].id, w, 1);
 	plan_many(f->l, stage[1].id, "i", 1);
 	claim_n(f->l, stage[1].id, w, 1, 1, &got);
@@ -193,7 +193,7 @@ static void renewed(void **state)
 	OK(ledger_checkpoint_get(f->l, got.row, &c, &err));
 	assert_int_equal(c.epoch, 0);
 	free_n(&got, 1);
-	OK(ledger_plan_items(f->l, run.stage, 0, &it, 1, stage[0].id, &bad, &err));
+	OK(ledger_plan_items(f->l, run.stage, 0, &it, 1, from(stage[0].id), &bad, &err));
 	assert_int_equal(state_at(f->l, run.stage, 0), SHARD_PUBLISHED);
 	ledger_run_free(&run);
 }
