@@ -42,6 +42,15 @@ static enum status flush(struct writer *wr, size_t at_least, struct error *e)
 	return st;
 }
 
+static void add_file(struct writer *wr, const struct ledger_file *f, bool first)
+{
+	buf_str(&wr->out, first ? "{\"name\":" : ",{\"name\":");
+	str_json(&wr->out, f->final_path, strlen(f->final_path));
+	buf_printf(&wr->out, ",\"size\":%lld,\"sha256\":\"", (long long)f->size);
+	str_hex(&wr->out, f->hash, HASH_SIZE);
+	buf_str(&wr->out, "\"}");
+}
+
 static enum status add_shard(struct writer *wr, const struct ledger_shard *s, struct error *e)
 {
 	struct ledger_file *files = NULL;
@@ -62,15 +71,9 @@ static enum status add_shard(struct writer *wr, const struct ledger_shard *s, st
 		buf_printf(&wr->out, ",\"offset\":%lld,\"length\":%lld", (long long)s->offset,
 		    (long long)s->length);
 	buf_str(&wr->out, ",\"files\":[");
-	for (i = 0; i < n; i++) {
-		if (files[i].final_path[0] == '\0')
-			continue;
-		buf_str(&wr->out, "{\"name\":");
-		str_json(&wr->out, files[i].final_path, strlen(files[i].final_path));
-		buf_printf(&wr->out, ",\"size\":%lld,\"sha256\":\"", (long long)files[i].size);
-		str_hex(&wr->out, files[i].hash, HASH_SIZE);
-		buf_str(&wr->out, "\"}");
-	}
+	/* Output without a place is one file, and not listed. */
+	for (i = 0; i < n && files[i].final_path[0] != '\0'; i++)
+		add_file(wr, &files[i], i == 0);
 	buf_str(&wr->out, "]}");
 	if (name.failed)
 		wr->out.failed = true;

@@ -108,8 +108,9 @@ void wrap_classify(struct attempt *a)
 
 bool wrap_needed(const struct attempt *a)
 {
-	return a->pump != NULL || a->end.trash != 0 || a->g->spec->shard == SPEC_ALL || a->end.err_bytes > 0 || a->end.out_bytes > 0 ||
-	    a->own_file || a->rec.cause == CAUSE_FAILED;
+	return a->pump != NULL || a->end.trash != 0 || a->g->spec->shard == SPEC_ALL ||
+	    a->end.err_bytes > 0 || a->end.out_bytes > 0 || a->own_file ||
+	    attempt_fills_folder(a) || a->rec.cause == CAUSE_FAILED;
 }
 
 /* The last line that says something, for the summary. */

@@ -45,9 +45,9 @@ class Siege:
         self.log_at = 0
 
     def item_of(self, output):
-        names = self.work.items()
-        return names[list(self.outputs).index(output)] if output.startswith("parts/") \
-            else "total:all"
+        if output.startswith("parts/"):
+            return self.work.items()[list(self.outputs).index(output)]
+        return "pages:all" if output.startswith("out/pages/") else "total:all"
 
     def look(self):
         """Published files stay the same file for ever and are not run again."""

@@ -1,6 +1,6 @@
 """The pipeline of the crash suites, beside the list of ebbtest.Workload: stage
 `parse` over byte ranges of three files (parse.sh), `total` that gathers what it
-wrote. What it must write is known from an undisturbed run, and what that must
+wrote, `pages` that cuts this into several files. What it must write is known from an undisturbed run, and what that must
 write from the inputs."""
 
 import shlex
@@ -24,7 +24,13 @@ stages:
     run: 'echo "start total:all $EBB_EPOCH $$" >>"$EBBTEST_LOG"; cat -n'
     output: out/total.txt
     retry: {failures: 50, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
+  pages:
+    input: [{stage: total}]
+    run: 'echo "start pages:all $EBB_EPOCH $$" >>"$EBBTEST_LOG"; split -l 20 - "$EBB_OUTPUT"/page.'
+    output: {files: out/pages}
+    retry: {failures: 50, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
 """
+PAGE = 20
 
 
 def lines_of(name, count):
@@ -80,8 +86,11 @@ class Pipeline(Job):
             parts += [make(lines) for lines in cut(name, count)]
         out = {"parts/%d.txt" % (i + 1): part.encode() for i, part in enumerate(parts)}
         whole = "".join(parts).splitlines()
-        out["out/total.txt"] = "".join("%6d\t%s\n" % (i + 1, line)
-                                       for i, line in enumerate(whole)).encode()
+        numbered = ["%6d\t%s\n" % (i + 1, line) for i, line in enumerate(whole)]
+        out["out/total.txt"] = "".join(numbered).encode()
+        for n in range(0, len(numbered), PAGE):
+            name = "out/pages/page.a" + "abcdefghijklmnopqrstuvwxyz"[n // PAGE]
+            out[name] = "".join(numbered[n:n + PAGE]).encode()
         return out
 
     def items(self):
@@ -113,7 +122,7 @@ class Pipeline(Job):
                 lost.append(name)
         found = [folder + "/" + name for folder in ("parts", "out")
                  for name in tree_names(self.box.root / folder)]
-        return lost, sorted(set(found) - set(want))
+        return lost, sorted(set(found) - set(want) - {"out/pages"})
 
     def copies(self):
         """What is left of checkpoints and of private files."""
