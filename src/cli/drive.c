@@ -223,9 +223,11 @@ static enum status next_generation(struct driving *g, const struct ledger_run_de
 	struct ledger_stage *older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
 	size_t n = 0;
 	size_t i;
-	enum status st = older == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : wait_for_others(g, e);
+	enum status st;
 
+	if (older == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = wait_for_others(g, e);
 	if (st == ST_OK)
 		st = ledger_run_stages(g->ledger, g->run.id, 0, older, PIPELINE_STAGES_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
@@ -250,16 +252,15 @@ static enum status find_carry(struct driving *g, struct error *e)
 	struct ledger_stage *older;
 	size_t n = 0;
 	size_t i;
-	enum status st = ST_OK;
+	enum status st;
 
 	if (g->run.generation < 2 || !((is_map && g->d->skip_done) || g->run.carries))
 		return ST_OK;
 	older = mem_zero(PIPELINE_STAGES_MAX * sizeof(*older));
 	if (older == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	if (st == ST_OK)
-		st = ledger_run_stages(g->ledger, g->run.id, g->run.generation - 1, older,
-		    PIPELINE_STAGES_MAX, &n, e);
+	st = ledger_run_stages(g->ledger, g->run.id, g->run.generation - 1, older,
+	    PIPELINE_STAGES_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
 		int number = pipeline_find(g->d->pipeline, older[i].name);
 
@@ -277,9 +278,11 @@ static enum status retry_failed(struct driving *g, struct error *e)
 	int64_t retried;
 	size_t n = 0;
 	size_t i;
-	enum status st = list == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-	    : ledger_run_stages(g->ledger, g->run.id, 0, list, PIPELINE_STAGES_MAX, &n, e);
+	enum status st;
 
+	if (list == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = ledger_run_stages(g->ledger, g->run.id, 0, list, PIPELINE_STAGES_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
 		if (list[i].sealed || (g->d->retry_stage != NULL &&
 		    strcmp(g->d->retry_stage, list[i].name) != 0))

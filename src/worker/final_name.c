@@ -94,14 +94,17 @@ enum status final_name(const struct stage *g, const struct template_values *v, s
 
 	if (st == ST_OK)
 		st = buf_check(name, e);
-	if (st == ST_OK && memchr(name->data == NULL ? "" : name->data, '\0', name->len) == NULL)
+	if (st == ST_OK && name->len == 0)
+		st = error_set(e, ST_CONFIG, "the output name is empty");
+	if (st != ST_OK)
+		return st;
+	if (strlen(name->data) == name->len)
 		normalise(name);
 	/* "out/pages/" is a good name for a folder. */
-	while (st == ST_OK && g->spec->output == SPEC_OUT_FILES && name->len > 1 &&
+	while (g->spec->output == SPEC_OUT_FILES && name->len > 1 &&
 	    name->data[name->len - 1] == '/')
 		buf_cut(name, name->len - 1);
-	if (st == ST_OK)
-		st = check_final(g->spec, name->data == NULL ? "" : name->data, name->len, e);
+	st = check_final(g->spec, name->data, name->len, e);
 	return st == ST_OK ? anchor(g->w->opt->state, name, e) : st;
 }
 

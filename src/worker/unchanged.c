@@ -79,9 +79,11 @@ static enum status compare_versions(struct compare *c, struct error *e)
 	struct ledger_shard *page = mem_zero(LOOK_PAGE * sizeof(*page));
 	int64_t after = 0;
 	size_t n = LOOK_PAGE;
-	enum status st = page == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+	enum status st = ST_OK;
 	size_t i;
 
+	if (page == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
 	while (st == ST_OK && n == LOOK_PAGE && !c->changed) {
 		st = ledger_plan_inputs(c->l, c->g->id, &after, LOOK_PAGE, page, &n, e);
 		for (i = 0; st == ST_OK && i < n; i++) {
@@ -121,9 +123,11 @@ static enum status look_for_outputs(struct compare *c, struct error *e)
 	struct ledger_query q = {.stage = c->g->id, .state = SHARD_PUBLISHED, .ordinal = -1,
 	    .max = LOOK_PAGE};
 	size_t n = LOOK_PAGE;
-	enum status st = page == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
+	enum status st = ST_OK;
 	size_t i;
 
+	if (page == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
 	while (st == ST_OK && n == LOOK_PAGE && !c->changed) {
 		st = ledger_shards(c->l, &q, page, &n, e);
 		for (i = 0; st == ST_OK && i < n; i++) {
