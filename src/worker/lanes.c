@@ -264,7 +264,7 @@ static bool scratch_path(const struct lanes *l, struct buf *out, int i)
 }
 
 /* Its time is set back, so that it shows whether anything was ever put into it. */
-static void make_scratch(struct lanes *l, int i)
+static void make_lane_scratch(struct lanes *l, int i)
 {
 	static const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
 	struct buf path = {0};
@@ -291,7 +291,7 @@ static void prepare_lane(struct lanes *l, int i, const struct request *r)
 	struct error e;
 
 	if (l->scratch_dir != NULL && !l->lane[i].has_scratch)
-		make_scratch(l, i);
+		make_lane_scratch(l, i);
 	if (r->head.timeout_ms > 0)
 		begin.deadline_boot_ns = sys_boot_ns() + r->head.timeout_ms * MS_NS;
 	if (l->control != NULL)

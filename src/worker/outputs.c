@@ -81,7 +81,7 @@ static enum status remove_left_file(const char *path, struct error *e)
 	return st;
 }
 
-struct removal {
+struct left_removal {
 	const struct state *state;
 	struct ledger *ledger;
 	struct store *store;
@@ -89,7 +89,7 @@ struct removal {
 	bool dry_run;
 };
 
-static enum status remove_one(struct removal *r, const struct ledger_left *left,
+static enum status remove_one(struct left_removal *r, const struct ledger_left *left,
     enum outputs_fate *fate, struct error *e)
 {
 	struct store_sum sum = {.size = left->size};
@@ -117,7 +117,7 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
     bool dry_run, void (*tell)(void *arg, const char *name, enum outputs_fate fate), void *arg,
     struct error *e)
 {
-	struct removal r = {.state = state, .ledger = l, .run = run, .dry_run = dry_run};
+	struct left_removal r = {.state = state, .ledger = l, .run = run, .dry_run = dry_run};
 	struct left_page p = {.n = 0};
 	enum outputs_fate fate;
 	size_t i;

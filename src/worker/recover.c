@@ -26,7 +26,7 @@ static enum status exec_recover(struct ledger *l, struct op *op, struct error *e
 	    &o->n, e);
 }
 
-static enum status take_files(struct attempt *a, struct ledger_file **take, size_t *n,
+static enum status take_recovered_files(struct attempt *a, struct ledger_file **take, size_t *n,
     struct error *e)
 {
 	enum status st = attempt_room(a, *n, e);
@@ -63,7 +63,7 @@ static enum status make_recovered(struct stage *g, struct ledger_shard *take_sha
 		ledger_files_free(files, n);
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	}
-	st = take_files(a, &files, &n, e);
+	st = take_recovered_files(a, &files, &n, e);
 	ledger_files_free(files, n);
 	if (st != ST_OK) {
 		attempt_free(a);

@@ -42,7 +42,7 @@ static enum status flush(struct writer *wr, size_t at_least, struct error *e)
 	return st;
 }
 
-static void add_file(struct writer *wr, const struct ledger_file *f, bool first)
+static void manifest_file(struct writer *wr, const struct ledger_file *f, bool first)
 {
 	buf_str(&wr->out, first ? "{\"name\":" : ",{\"name\":");
 	str_json(&wr->out, f->final_path, strlen(f->final_path));
@@ -73,7 +73,7 @@ static enum status add_shard(struct writer *wr, const struct ledger_shard *s, st
 	buf_str(&wr->out, ",\"files\":[");
 	/* Output without a place is one file, and not listed. */
 	for (i = 0; i < n && files[i].final_path[0] != '\0'; i++)
-		add_file(wr, &files[i], i == 0);
+		manifest_file(wr, &files[i], i == 0);
 	buf_str(&wr->out, "]}");
 	if (name.failed)
 		wr->out.failed = true;
