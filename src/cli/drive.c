@@ -341,6 +341,17 @@ static enum status start_over(struct driving *g, const struct ledger_run_def *de
 	return next_generation(g, def, e);
 }
 
+/* With the budgets, times and names of variables that the file has now: what is
+ * done has been found to be still right. */
+static enum status go_on_as_said(struct driving *g, const struct ledger_run_def *def,
+    struct error *e)
+{
+	enum status st = strcmp(g->run.spec, def->spec) == 0 || !g->d->input.plan ? ST_OK
+	    : ledger_run_set_spec(g->ledger, &g->run, def->spec, e);
+
+	return st == ST_OK ? retry_failed(g, e) : st;
+}
+
 static enum status go_on(struct driving *g, const struct ledger_run_def *def, struct error *e)
 {
 	int64_t lost;
@@ -350,7 +361,7 @@ static enum status go_on(struct driving *g, const struct ledger_run_def *def, st
 	if (st == ST_OK && over)
 		st = start_over(g, def, e);
 	else if (st == ST_OK && !g->nothing_to_do)
-		st = retry_failed(g, e);
+		st = go_on_as_said(g, def, e);
 	else if (st == ST_OK) /* who died after the last seal was not missed yet */
 		st = sweep_workers(g->state, g->ledger, g->run.id, 0,
 		    &g->d->pipeline->stage[0].retry, &lost, e);
@@ -370,6 +381,41 @@ static void forget_refused(struct driving *g, const struct worker_result *r)
 		st = care_forget_run(g->state, g->ledger, &g->run, &e);
 	if (st != ST_OK)
 		log_line(LOG_WARN, "%s", e.text);
+}
+
+static enum status make_run(struct driving *g, const struct ledger_run_def *def,
+    struct error *e)
+{
+	enum status st;
+
+	if (!g->d->input.plan)
+		return error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
+	st = ledger_run_create(g->ledger, g->key, def, &g->run, e);
+	g->created = st == ST_OK;
+	/* Two that were started at the same moment, of which one joins. */
+	return st == ST_EXISTS ? ledger_run_by_key(g->ledger, g->key, &g->run, e) : st;
+}
+
+static enum status use_run(struct driving *g, const struct ledger_run_def *def, struct error *e)
+{
+	if (g->d->join != NULL)
+		return g->run.generation == g->d->join->generation ? ST_OK
+		    : error_set(e, ST_TRANSIENT, "%s was started anew just now; join it again",
+		    g->run.name);
+	if (g->run.state == RUN_CANCELLED && !g->d->input.plan)
+		return error_set(e, ST_CONFIG, "%s was cancelled; the same line again begins it anew",
+		    g->run.name);
+	if (g->lock_fd != -1)
+		return go_on(g, def, e);
+	/* It would do what the others do not. */
+	if (g->d->pipeline->name[0] != '\0' && strcmp(g->run.spec, def->spec) != 0) {
+		note_holders(g);
+		g->running = true;
+		return error_set(e, ST_BUSY, "%s is running already%s, from a file that has changed "
+		    "since; ebb worker --run %s joins it as it began", g->run.name, g->holders,
+		    g->run.name);
+	}
+	return ST_OK;
 }
 
 /* Finds the run's row, or makes one, or begins its next generation. */
@@ -397,24 +443,10 @@ static enum status find_run(struct driving *g, struct error *e)
 	def.title = title.data;
 	def.spec = json.data;
 	st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
-	if (st == ST_NOT_FOUND && !g->d->input.plan) {
-		st = error_set(e, ST_CONFIG, "that run was started in another folder; change to it");
-	} else if (st == ST_OK && g->d->join != NULL) {
-		if (g->run.generation != g->d->join->generation)
-			st = error_set(e, ST_TRANSIENT, "%s was started anew just now; join it again",
-			    g->run.name);
-	} else if (st == ST_OK && g->run.state == RUN_CANCELLED && !g->d->input.plan) {
-		st = error_set(e, ST_CONFIG, "%s was cancelled; the same line again begins it anew",
-		    g->run.name);
-	} else if (st == ST_NOT_FOUND) {
-		st = ledger_run_create(g->ledger, g->key, &def, &g->run, e);
-		g->created = st == ST_OK;
-		/* Two that were started at the same moment, of which one joins. */
-		if (st == ST_EXISTS)
-			st = ledger_run_by_key(g->ledger, g->key, &g->run, e);
-	} else if (st == ST_OK && g->lock_fd != -1) {
-		st = go_on(g, &def, e);
-	}
+	if (st == ST_OK)
+		st = use_run(g, &def, e);
+	else if (st == ST_NOT_FOUND)
+		st = make_run(g, &def, e);
 	if (st == ST_OK)
 		st = find_carry(g, e);
 out:

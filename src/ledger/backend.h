@@ -60,6 +60,8 @@ struct ledger_backend {
 	    const struct ledger_run_def *def, struct ledger_run *out, struct error *e);
 	enum status (*run_renew)(struct ledger *l, struct ledger_run *run,
 	    const struct ledger_run_def *def, struct error *e);
+	enum status (*run_set_spec)(struct ledger *l, struct ledger_run *run, const char *spec,
+	    struct error *e);
 	enum status (*run_set_state)(struct ledger *l, int64_t run, enum run_state state,
 	    struct error *e);
 	enum status (*generation_prune)(struct ledger *l, int64_t run, int max_rows, bool *more,

@@ -188,6 +188,14 @@ enum status ledger_run_renew(struct ledger *l, struct ledger_run *run,
 	return st == ST_OK ? l->backend->run_renew(l, run, def, e) : st;
 }
 
+enum status ledger_run_set_spec(struct ledger *l, struct ledger_run *run, const char *spec,
+    struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	return st == ST_OK ? l->backend->run_set_spec(l, run, spec, e) : st;
+}
+
 enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state state,
     struct error *e)
 {

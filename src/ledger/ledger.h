@@ -138,6 +138,10 @@ enum status ledger_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE
  * run->generation is not the newest any more: somebody else has renewed it. */
 enum status ledger_run_renew(struct ledger *l, struct ledger_run *run,
     const struct ledger_run_def *def, struct error *e) MUST_USE;
+/* Another specification for the same stages: what is done stays done. run->spec
+ * too. ST_FENCED when run->generation is not the newest any more. */
+enum status ledger_run_set_spec(struct ledger *l, struct ledger_run *run, const char *spec,
+    struct error *e) MUST_USE;
 enum status ledger_run_set_state(struct ledger *l, int64_t run, enum run_state state,
     struct error *e) MUST_USE;
 /* Removes shards and attempts of generations before the newest, at most

@@ -303,6 +303,7 @@ const struct ledger_backend ledger_sqlite = {
 	.run_list = sqlite_run_list,
 	.run_create = sqlite_run_create,
 	.run_renew = sqlite_run_renew,
+	.run_set_spec = sqlite_run_set_spec,
 	.run_set_state = sqlite_run_set_state,
 	.generation_prune = sqlite_generation_prune,
 	.run_remove = sqlite_run_remove,

@@ -304,6 +304,8 @@ enum status sqlite_run_create(struct ledger *l, const uint8_t key[LEDGER_ID_SIZE
     const struct ledger_run_def *def, struct ledger_run *out, struct error *e) MUST_USE;
 enum status sqlite_run_renew(struct ledger *l, struct ledger_run *run,
     const struct ledger_run_def *def, struct error *e) MUST_USE;
+enum status sqlite_run_set_spec(struct ledger *l, struct ledger_run *run, const char *spec,
+    struct error *e);
 enum status sqlite_run_set_state(struct ledger *l, int64_t run, enum run_state state,
     struct error *e);
 enum status sqlite_generation_prune(struct ledger *l, int64_t run, int max_rows, bool *more,

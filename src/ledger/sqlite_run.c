@@ -378,6 +378,38 @@ enum status sqlite_run_renew(struct ledger *base, struct ledger_run *run,
 	return ST_OK;
 }
 
+enum status sqlite_run_set_spec(struct ledger *base, struct ledger_run *run, const char *spec,
+    struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	char *copy = mem_dup(spec, strlen(spec));
+	struct q q;
+	enum status st;
+
+	if (copy == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = op_begin(l, OP_PLAIN, e);
+	if (st == ST_OK) {
+		q_open(&q, l, "UPDATE run SET spec = ?, changed_wall_ms = ? WHERE id = ? AND "
+		    "generation = ?");
+		q_text(&q, spec);
+		q_int(&q, wall_ms());
+		q_int(&q, run->id);
+		q_int(&q, run->generation);
+		st = q_run(&q, e);
+		if (st == ST_OK && sqlite3_changes64(l->db) == 0)
+			st = error_set(e, ST_FENCED, "%s has begun another generation", run->name);
+		st = op_end(l, st, e);
+	}
+	if (st == ST_OK) {
+		free(run->spec);
+		run->spec = copy;
+	} else {
+		free(copy);
+	}
+	return st;
+}
+
 enum status sqlite_run_set_state(struct ledger *base, int64_t run, enum run_state state,
     struct error *e)
 {

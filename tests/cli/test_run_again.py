@@ -1,12 +1,14 @@
 """ebb run, started again after something else has changed meanwhile: inputs of
 shards with a checkpoint, --fresh that was killed, workers that joined."""
 
+import json
 import os
 import signal
+import sqlite3
 from collections import Counter
 
 import pytest
-from ebbcli import ebbtest, wait_for_lines
+from ebbcli import HELD, LOG, ebbtest, wait_for_lines
 from ebbtest import fault_bin, kill, points_in, wait_until
 
 # Squares of its lines, from the offset on; saves after each, holds before line
@@ -32,6 +34,16 @@ stages:
     run: ./squares.sh
     output: 'out/{/}'
     retry: {interruptions: 50}
+"""
+
+
+ONE = """version: 1
+name: one
+stages:
+  work:
+    input: {count: 2}
+    run: '""" + LOG.replace("'", "''").replace("%", "%%") + "; " + HELD.replace("'", "''") + """; exit {}'
+    %s
 """
 
 
@@ -197,3 +209,28 @@ def test_who_waits_for_another_to_seal_does_not_spin(items):
     assert owner.wait(10).code == 0
     assert joined.wait(10).code == 0
     check_items(box)
+
+
+def test_budgets_of_the_file_hold_from_the_next_start(box):
+    """What is done stays done; joiners are told the same."""
+    box.write("p.yaml", ONE % "retry: {failures: 1}")
+    box.ebb("run", "p.yaml", code=1)
+    box.write("p.yaml", ONE % "retry: {failures: 1, interruptions: 7}")
+    box.ebb("run", "p.yaml", code=1)
+    assert sorted(box.ran()) == ["0", "1", "1"]
+    with sqlite3.connect(box.path(".ebb/ledger.db")) as db:
+        (spec,), = db.execute("select spec from run").fetchall()
+    db.close()
+    assert json.loads(spec)["stages"][0]["interruptions"] == 7
+
+
+def test_joining_with_a_file_that_has_changed(box):
+    box.write("p.yaml", ONE % "retry: {failures: 1}\n    timeout: 1h")
+    box.hold()
+    running = box.begin("run", "p.yaml")
+    wait_for_lines(box, 1)
+    box.write("p.yaml", ONE % "retry: {failures: 1}\n    timeout: 2h")
+    err = box.ebb("run", "--if-running", "join", "p.yaml", code=4).err
+    assert "has changed since" in err and "ebb worker --run r1" in err
+    box.release()
+    assert running.wait(10).code == 1

@@ -84,6 +84,25 @@ static void runs(void **state)
 	ledger_run_list_free(list, n);
 }
 
+static void another_spec(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_run stale = f->run;
+	struct ledger_run run;
+	struct error err;
+
+	OK(ledger_run_set_spec(f->l, &f->run, "{\"spec\":3}", &err));
+	assert_string_equal(f->run.spec, "{\"spec\":3}");
+	OK(ledger_run_by_name(f->l, "r1", &run, &err));
+	assert_string_equal(run.spec, "{\"spec\":3}");
+	assert_int_equal(run.stage, f->run.stage);
+	ledger_run_free(&run);
+	stale.generation = 0;
+	stale.spec = NULL;
+	IS(ST_FENCED, ledger_run_set_spec(f->l, &stale, "{}", &err));
+	assert_null(stale.spec);
+}
+
 /* ---- transitions ---- */
 
 static void claims_in_order(void **state)
@@ -665,7 +684,7 @@ static void events(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(opens), CASE(runs), CASE(claims_in_order), CASE(delays_and_budgets),
+		CASE(opens), CASE(runs), CASE(another_spec), CASE(claims_in_order), CASE(delays_and_budgets),
 		CASE(runs_alone), CASE(outputs_gone_and_inputs_changed), CASE(groups),
 		CASE(generations), CASE(workers), CASE(leases), CASE(listings), CASE(events),
 	};
