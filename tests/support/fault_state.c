@@ -52,6 +52,7 @@ static struct {
 	const char *boot_id;
 	int64_t boot_shift_ns;
 	int64_t wall_shift_ns;
+	const _Atomic int64_t *moved; /* boot, wall; NULL: not */
 } setup;
 
 _Noreturn static void refuse(const char *name, const char *value)
@@ -186,6 +187,7 @@ __attribute__((constructor)) static void fault_init(void)
 {
 	const char *count = getenv("EBB_FAULT_COUNT");
 	const char *log = getenv("EBB_FAULT_RECORD");
+	const char *clocks = getenv("EBB_FAULT_CLOCKS");
 
 	setup.shared = map_shared(-1, sizeof(*setup.shared));
 	init_lock(&setup.shared->lock);
@@ -203,6 +205,8 @@ __attribute__((constructor)) static void fault_init(void)
 	setup.boot_id = getenv("EBB_FAULT_BOOT_ID");
 	setup.boot_shift_ns = env_number("EBB_FAULT_CLOCK_MS") * 1000000;
 	setup.wall_shift_ns = env_number("EBB_FAULT_WALL_MS") * 1000000;
+	if (clocks != NULL && clocks[0] != '\0')
+		setup.moved = map_shared(open_or_leave(clocks, O_RDWR), 2 * sizeof(int64_t));
 	if (log != NULL && log[0] != '\0')
 		record_start(log, getenv("EBB_FAULT_ROOT"));
 }
@@ -322,10 +326,10 @@ const char *fault_boot_id(void)
 
 int64_t fault_boot_shift_ns(void)
 {
-	return setup.boot_shift_ns;
+	return setup.boot_shift_ns + (setup.moved == NULL ? 0 : atomic_load(&setup.moved[0]));
 }
 
 int64_t fault_wall_shift_ns(void)
 {
-	return setup.wall_shift_ns;
+	return setup.wall_shift_ns + (setup.moved == NULL ? 0 : atomic_load(&setup.moved[1]));
 }

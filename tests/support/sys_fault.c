@@ -21,6 +21,9 @@
  * EBB_FAULT_BOOT_ID=text     what sys_boot_id says (36 characters).
  * EBB_FAULT_CLOCK_MS=n       added to sys_boot_ns.
  * EBB_FAULT_WALL_MS=n        added to sys_wall_ns.
+ * EBB_FAULT_CLOCKS=file      8 bytes each that are added to sys_boot_ns and sys_wall_ns
+ *                            too, as they are at the call: a test moves the clocks of
+ *                            all that run, as a suspend or a person does.
  * EBB_FAULT_RECORD=file      the log of writes (format: fault.h); must lie outside
  *                            of the root.
  * EBB_FAULT_ROOT=folder      what is recorded: everything under this folder, with
