@@ -13,7 +13,7 @@ SANITIZE = -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 
-.PHONY: build demo check $(AREAS:%=check-%) san lint fuzz bench release install clean help
+.PHONY: build demo check $(AREAS:%=check-%) san tsan lint fuzz bench release install clean help
 
 build:
 	@$(SETUP) build
@@ -36,6 +36,12 @@ san:
 	@scripts/configure build-san $(SANITIZE)
 	@ninja -C build-san
 	@tests/run --build build-san --slow 4
+
+tsan:
+	@$(SETUP) build check
+	@scripts/configure build-tsan -Db_sanitize=thread -Dc_args=-Wno-tsan
+	@ninja -C build-tsan
+	@tests/run --build build-tsan --slow 6 cli system crash
 
 lint:
 	@$(SETUP) build dev
@@ -70,6 +76,7 @@ help:
 	@echo 'make check        every test; the last line counts them'
 	@echo 'make check-AREA   those of one area: $(AREAS)'
 	@echo 'make san          every test with the address and undefined-behaviour sanitizers'
+	@echo 'make tsan         the suites that start threads, with the thread sanitizer'
 	@echo 'make lint         warnings of two compilers, clang-tidy, analyzer, shellcheck, rooms'
 	@echo 'make fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make bench        speed beside other programs; one of them with NAME=dispatch'
