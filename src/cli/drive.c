@@ -202,7 +202,7 @@ static enum status wait_for_others(struct driving *g, struct error *e)
 	size_t n;
 
 	for (;;) {
-		st = sweep_workers(g->state, g->ledger, g->run.id, 0, policy, &lost, e);
+		st = sweep_workers(g->state, g->ledger, g->run.id, 0, policy, false, &lost, e);
 		if (st == ST_OK)
 			st = ledger_workers(g->ledger, g->run.id, &one, 1, &n, e);
 		if (st != ST_OK || n == 0)
@@ -364,7 +364,7 @@ static enum status go_on(struct driving *g, const struct ledger_run_def *def, st
 		st = go_on_as_said(g, def, e);
 	else if (st == ST_OK) /* who died after the last seal was not missed yet */
 		st = sweep_workers(g->state, g->ledger, g->run.id, 0,
-		    &g->d->pipeline->stage[0].retry, &lost, e);
+		    &g->d->pipeline->stage[0].retry, false, &lost, e);
 	return st;
 }
 

@@ -7,7 +7,10 @@
 #include "worker/loop.h"
 #include "worker/sweep.h"
 
-enum { START_LINE_MS = 1000 };
+enum {
+	START_LINE_MS = 1000,
+	WOKE_MS = 1000, /* without a tick; and how long others get to renew their leases */
+};
 
 struct looked {
 	struct ledger_stage stage;
@@ -19,6 +22,7 @@ struct look_op {
 	struct op op;
 	struct work *w;
 	bool sweep;
+	bool just_woken;
 	int64_t lost;
 	size_t n;
 	struct looked looked[]; /* as many as the pipeline has */
@@ -39,6 +43,22 @@ static enum status take_left_plan(const struct look_op *o, struct looked *of, st
 	return st == ST_BUSY ? ST_OK : st;
 }
 
+void loop_note_awake(struct work *w)
+{
+	int64_t now = sys_boot_ns() / 1000000;
+
+	if (loop_just_woke(w) && w->awake_ms != 0)
+		w->woke_ms = now;
+	w->awake_ms = now;
+}
+
+bool loop_just_woke(const struct work *w)
+{
+	int64_t now = sys_boot_ns() / 1000000;
+
+	return now - w->awake_ms > WOKE_MS || (w->woke_ms != 0 && now - w->woke_ms < WOKE_MS);
+}
+
 static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
 {
 	struct look_op *o = (struct look_op *)op;
@@ -47,7 +67,7 @@ static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
 
 	if (o->sweep)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-		    &w->pipeline->stage[0].retry, &o->lost, e);
+		    &w->pipeline->stage[0].retry, o->just_woken, &o->lost, e);
 	for (o->n = 0; st == ST_OK && o->n < w->n_stages; o->n++) {
 		struct looked *of = &o->looked[o->n];
 
@@ -136,6 +156,7 @@ void loop_look(struct work *w, bool sweep)
 	o->op.urgent = w->open == 0;
 	o->w = w;
 	o->sweep = sweep;
+	o->just_woken = loop_just_woke(w);
 	w->looking = true;
 	committer_submit(w->committer, &o->op);
 }

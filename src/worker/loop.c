@@ -445,6 +445,7 @@ void loop_tick(struct work *w)
 {
 	int64_t now = now_ms();
 
+	loop_note_awake(w);
 	account_look(w->account, sys_boot_ns());
 	if (w->sent > 0)
 		contract_poll(w);

@@ -24,6 +24,10 @@ void loop_signal(struct work *w, int sig);
 void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms);
 /* on_failed: stop. What runs may finish, nothing new begins. */
 void loop_stop_for_failures(struct stage *g);
+/* At each tick. A gap means that the machine slept, or this process. */
+void loop_note_awake(struct work *w);
+/* There was such a gap just now: other workers may have had it too. */
+bool loop_just_woke(const struct work *w);
 /* Reads the stages again, and takes the plans that nobody reads on; with `sweep`,
  * buries dead workers first. One look at a time. */
 void loop_look(struct work *w, bool sweep);

@@ -1,5 +1,6 @@
 #include "worker/sweep.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "worker/procs.h"
 #include "worker/slots.h"
 
-enum { WORKERS_MAX = 1024 };
+enum { WORKERS_MAX = 1024, WAKE_MS = 500 };
 
 /* What the slot table of a dead worker tells about its attempts. */
 struct remains {
@@ -86,6 +87,31 @@ static bool end_holder(struct state *state, const struct ledger_worker *w)
 static bool is_expired(const struct ledger_worker *w, struct error *e)
 {
 	return this_boot(w, e) && sys_boot_ns() / 1000000 > w->lease_until_boot_ms;
+}
+
+static bool is_stopped(const struct ledger_worker *w)
+{
+	struct proc_stat now;
+
+	return proc_stat_read(w->pid, &now) && (now.state == 'T' || now.state == 't');
+}
+
+/* The machine may have slept just now, and then every lease has run out: one whose
+ * worker is not stopped gets a moment to be renewed in. */
+static bool stays_expired(struct ledger *l, const struct ledger_worker *w)
+{
+	int64_t end = sys_boot_ns() + (int64_t)WAKE_MS * 1000000;
+	struct ledger_worker now = *w;
+	struct error e;
+
+	while (is_expired(&now, &e)) {
+		if (is_stopped(w) || sys_boot_ns() >= end)
+			return true;
+		(void)poll(NULL, 0, 20);
+		if (ledger_worker_get(l, w->id, &now, &e) != ST_OK)
+			return false;
+	}
+	return false;
 }
 
 /* Its end and the line about it, at once. Somebody else may have been faster. The
@@ -167,7 +193,7 @@ static bool lock_becomes_free(struct state *state, const char *lock)
 }
 
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
-    const struct retry_policy *policy, int64_t *lost, struct error *e)
+    const struct retry_policy *policy, bool just_woken, int64_t *lost, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
 	size_t n = 0;
@@ -190,7 +216,8 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 		(void)snprintf(lock, sizeof(lock), "worker-%s", w->name);
 		dead = !this_boot(w, &ignored) || state_lock_is_free(state, lock);
 		/* Within a group others would wait too: it is buried next time. */
-		if (!dead && is_expired(w, &ignored) && end_holder(state, w))
+		if (!dead && (ledger_in_group(l) ? is_expired(w, &ignored) &&
+		    (!just_woken || is_stopped(w)) : stays_expired(l, w)) && end_holder(state, w))
 			dead = !ledger_in_group(l) && lock_becomes_free(state, lock);
 		if (dead)
 			st = bury(state, l, w, policy, &its_lost, e);
@@ -212,7 +239,7 @@ void sweep_end_blocker(struct state *state, struct ledger *l)
 	    ledger_workers(l, 0, list, WORKERS_MAX, &n, &e) == ST_OK) {
 		for (i = 0; i < n; i++) {
 			if (pid != (int32_t)getpid() && list[i].pid == pid &&
-			    is_expired(&list[i], &e))
+			    stays_expired(l, &list[i]))
 				(void)end_holder(state, &list[i]);
 		}
 	}
@@ -246,7 +273,7 @@ bool sweep_end_frozen(struct state *state, struct ledger *l, int64_t run, struct
 		return false;
 	}
 	for (i = 0; i < n; i++) {
-		if (is_expired(&list[i], e) && end_holder(state, &list[i]))
+		if (stays_expired(l, &list[i]) && end_holder(state, &list[i]))
 			killed = true;
 	}
 	free(list);

@@ -14,9 +14,12 @@
  * start time must agree) and then treated the same. *lost counts shards that
  * had been started. Workers that are alive are left alone. Within a group of the
  * ledger's it waits for nobody: a frozen one is killed now and buried by a later
- * call. */
+ * call. Outside, a worker that is not stopped has half a second to renew its lease, as
+ * the machine may have slept; in a group the caller says with `just_woken` that this
+ * may be so, and only those that are stopped are killed. */
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
-    const struct retry_policy *policy, int64_t *lost, struct error *e) MUST_USE;
+    const struct retry_policy *policy, bool just_woken, int64_t *lost,
+    struct error *e) MUST_USE;
 
 /* For a run whose lock is held: kills holders whose lease is over. True if one
  * was killed, so that the lock will be free in a moment. */

@@ -216,6 +216,8 @@ struct work {
 	int64_t now_failed;       /* seen by this worker */
 	int64_t now_done;
 	int64_t last_line_ms;
+	int64_t awake_ms;         /* the last tick; 0: none yet */
+	int64_t woke_ms;          /* after the last long gap between two; 0: never */
 	int64_t last_look_ms;
 	bool start_said;
 	bool closing;             /* the loop only waits for pool threads now */

@@ -207,7 +207,7 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 		st = requests_create(w, e);
 	if (st == ST_OK)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-		    &w->pipeline->stage[0].retry, &lost, e);
+		    &w->pipeline->stage[0].retry, false, &lost, e);
 	if (st == ST_OK)
 		st = first_look(w, l, e);
 	if (st != ST_OK)
