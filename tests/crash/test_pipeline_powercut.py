@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from ebbtest import OTHER_BOOT, ebb_bin, fault_bin, once, setting, spread
+from ebbtest import OTHER_BOOT, ebb_bin, fault_bin, once, session_folder, setting, spread
 from pipework import Pipeline, lines_of
 from powercut import Disk, final_image, images, read_log, scan
 
@@ -38,7 +38,7 @@ def work(fast_box):
 def recorded(work, tmp_path_factory):
     """(records, base), of one run for all of the session."""
     def make():
-        keep = tmp_path_factory.getbasetemp().parent / "pipeline-powercut"
+        keep = session_folder(tmp_path_factory) / "pipeline-powercut"
         log, base = record(work.box, work)
         shutil.copytree(base, keep)
         shutil.copyfile(log, str(keep) + ".log")
@@ -55,8 +55,8 @@ def clear(folder):
             entry.unlink()
 
 
-def checkpoint_rows(files, folder):
-    """(offset, pieces, folder) of each checkpoint in the ledger of an image."""
+def ledger_rows(files, folder, query):
+    """Of the ledger in an image."""
     clear(folder)
     for name in ("ledger.db", "ledger.db-wal"):
         if ".ebb/" + name in files:
@@ -65,12 +65,26 @@ def checkpoint_rows(files, folder):
         return []
     db = sqlite3.connect(folder / "ledger.db")
     try:
-        return [(at, json.loads(pieces or "[]"), name.decode())
-                for at, pieces, name in db.execute("SELECT offset, files, folder FROM checkpoint")]
+        return db.execute(query).fetchall()
     except sqlite3.OperationalError:  # its tables are not there yet
         return []
     finally:
         db.close()
+
+
+def checkpoint_rows(files, folder):
+    """(offset, pieces, folder) of each checkpoint in the ledger of an image."""
+    return [(at, json.loads(pieces or "[]"), name.decode()) for at, pieces, name in
+            ledger_rows(files, folder, "SELECT offset, files, folder FROM checkpoint")]
+
+
+def accepted(work, files, folder):
+    """Names of the shards whose output the ledger of an image has accepted. Not of
+    `total`: the times of its inputs are not those that the image's files get."""
+    rows = ledger_rows(files, folder, "SELECT stage.name, ordinal FROM shard "
+                       "JOIN stage ON stage.id = shard.stage WHERE state IN (2, 3)")
+    return {work.items()[n] if stage == "parse" else stage + ":all" for stage, n in rows
+            if stage != "total"}
 
 
 def inside(path):
@@ -166,6 +180,7 @@ def test_power_cuts_of_a_pipeline(work, recorded, part, tally):
         image.build(box.root)
         box.log.write_text("")
         rows = checkpoint_rows(image.files(), folder)
+        decided = accepted(work, image.files(), folder)
         r = work.run(fault_bin(), EBB_FAULT_BOOT_ID=OTHER_BOOT)
         assert r.code == 0, "%s: exit code %d\n%s" % (image, r.code, r.err)
         r.check_words()
@@ -174,6 +189,9 @@ def test_power_cuts_of_a_pipeline(work, recorded, part, tally):
         tally("pipeline power cuts", "lost", len(lost))
         assert not lost and not foreign, "%s: lost %s, foreign %s" % (image, lost, foreign)
         assert not work.copies(), "%s: left behind: %s" % (image, work.copies())
+        again = decided & {line[1] for line in box.log_lines() if line[0] == "start"}
+        assert not again, "%s: accepted and run again: %s" % (image, again)
+        tally("pipeline power cuts", "accepted shards not run again", len(decided))
         begun = [line[2] for line in box.log_lines() if line[0] == "from"]
         assert not rows or begun[0] == str(rows[0][0]), "%s: %s, not %s" % (image, begun, rows)
     box.wait_alone()

@@ -5,7 +5,7 @@ with the same bytes."""
 import shutil
 
 import pytest
-from ebbtest import OTHER_BOOT, Workload, ebb_bin, expected_bytes, fault_bin, once, setting
+from ebbtest import OTHER_BOOT, Workload, ebb_bin, expected_bytes, fault_bin, once, session_folder, setting
 from powercut import final_image, images, pick, picked, read_log, read_tree, scan
 
 IMAGES = setting("EBB_IMAGES", 900)
@@ -83,7 +83,7 @@ def test_power_cuts(work, part, tally, tmp_path_factory):
     box = work.box
 
     def record_once():
-        path = tmp_path_factory.getbasetemp().parent / "powercut.log"
+        path = session_folder(tmp_path_factory) / "powercut.log"
         records = record(box, work)
         shutil.copyfile(box.top / "log", path)
         return {"log": str(path), "picks": pick(records, None, 1, IMAGES)}

@@ -413,11 +413,15 @@ def run_with_fault(job, seconds=40, **env):
 
 # ---- sharing between workers of pytest-xdist ----
 
+def session_folder(tmp_path_factory):
+    """One temporary folder for all workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
 def once(tmp_path_factory, name, make):
     """The value of make() (JSON), made once for all workers of a session."""
-    base = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        base = base.parent
+    base = session_folder(tmp_path_factory)
     path = base / (name + ".json")
     with open(base / (name + ".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
 """The pipeline of the crash suites, beside the list of ebbtest.Workload: stage
 `parse` over byte ranges of three files (parse.sh), `total` that gathers what it
-wrote, `pages` that cuts this into several files. What it must write is known from an undisturbed run, and what that must
+wrote, `pages` that cuts all inputs into several files. What it must write is known from an undisturbed run, and what that must
 write from the inputs."""
 
 import shlex
@@ -25,7 +25,8 @@ stages:
     output: out/total.txt
     retry: {failures: 50, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
   pages:
-    input: [{stage: total}]
+    input: in/*.txt
+    shard: {by: all}
     run: 'echo "start pages:all $EBB_EPOCH $$" >>"$EBBTEST_LOG"; split -l 20 - "$EBB_OUTPUT"/page.'
     output: {files: out/pages}
     retry: {failures: 50, interruptions: 200, infrastructure: 50, backoff: 10ms..20ms}
@@ -86,11 +87,13 @@ class Pipeline(Job):
             parts += [make(lines) for lines in cut(name, count)]
         out = {"parts/%d.txt" % (i + 1): part.encode() for i, part in enumerate(parts)}
         whole = "".join(parts).splitlines()
-        numbered = ["%6d\t%s\n" % (i + 1, line) for i, line in enumerate(whole)]
-        out["out/total.txt"] = "".join(numbered).encode()
-        for n in range(0, len(numbered), PAGE):
+        out["out/total.txt"] = "".join("%6d\t%s\n" % (i + 1, line)
+                                       for i, line in enumerate(whole)).encode()
+        lines = [line for name, count in sorted(self.inputs.items())
+                 for line in lines_of(name, count)]
+        for n in range(0, len(lines), PAGE):
             name = "out/pages/page.a" + "abcdefghijklmnopqrstuvwxyz"[n // PAGE]
-            out[name] = "".join(numbered[n:n + PAGE]).encode()
+            out[name] = "".join(lines[n:n + PAGE]).encode()
         return out
 
     def items(self):
