@@ -1,0 +1,161 @@
+"""The examples, by the commands that their READMEs give: run, killed on the way,
+run again, and compared with what they are to come to."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from ebbcli import wait_for_lines
+from ebbtest import ROOT, ebb_bin, kill, pids, proc_text, wait_until, with_token
+
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```\n", re.M | re.S)
+
+# In place of a program: writes down for what shard it runs, and waits after so
+# many calls while calls are held.
+GATE = """#!/bin/sh
+[ -n "${EBB_SHARD:-}" ] || exec REAL "$@"
+me="$EBB_STAGE	$EBB_SHARD	$$"
+echo "$me" >>"$EBBTEST_LOG"
+while [ -e "$EBBTEST_HOLD" ]; do
+	nth=$(grep -n -F -x "$me" "$EBBTEST_LOG")
+	[ "${nth%%:*}" -gt CALLS ] || break
+	sleep 0.01
+done
+exec REAL "$@"
+"""
+
+
+class Example:
+    """A copy of an example in a box, and the blocks of its README in order; each
+    is taken by the words that it begins with."""
+
+    def __init__(self, box, name):
+        self.box = box
+        shutil.copytree(ROOT / "examples" / name, box.root, dirs_exist_ok=True)
+        self.blocks = FENCED.findall((box.root / "README.md").read_text())
+        self.used = set()
+        self.bin = box.top / "bin"
+        self.bin.mkdir()
+        box.env["PATH"] = "%s:%s:/usr/bin:%s" % (self.bin, Path(ebb_bin()).parent, os.environ["PATH"])
+
+    def take(self, words, kind="sh"):
+        """The block's text, and what the README says that it prints, or None."""
+        found = [i for i, (k, text) in enumerate(self.blocks) if k == kind and text.startswith(words)]
+        assert len(found) == 1, "%d blocks begin with %s" % (len(found), words)
+        self.used.update(found)
+        after = found[0] + 1
+        if after < len(self.blocks) and self.blocks[after][0] == "text":
+            self.used.add(after)
+            return self.blocks[found[0]][1], self.blocks[after][1]
+        return self.blocks[found[0]][1], None
+
+    def begin(self, words):
+        return self.box.start(["-euc", self.take(words)[0]], program="bash")
+
+    def run(self, words, code=0):
+        printed = self.take(words)[1]
+        r = self.begin(words).wait(20)
+        assert r.code == code, r.err
+        if printed is not None:
+            assert r.out.decode() == printed
+        return r
+
+    def all_run(self):
+        """Nothing is in the README that the test has not run."""
+        assert self.used == set(range(len(self.blocks)))
+
+    def gate(self, program, calls):
+        """Lets that many calls of a program go through while calls are held."""
+        real = shutil.which(program, path="/usr/bin:" + os.environ["PATH"])
+        self.bin.joinpath(program).write_text(GATE.replace("REAL", real).replace("CALLS", str(calls)))
+        self.bin.joinpath(program).chmod(0o755)
+
+    def stage_and_shard(self):
+        return [tuple(line.split("\t")[:2]) for line in self.box.ran()]
+
+    def crash_in(self, words, calls, done):
+        """Runs a block with ebb killed by kill -9 in the call after so many, when so
+        many shards are over. Returns these."""
+        def over():
+            shards = self.box.shards() if len(self.box.status()) else []
+            return {(s.get("stage", ""), s["name"]) for s in shards
+                    if s["state"] in ("accepted", "published", "failed")}
+
+        self.box.hold()
+        running = self.begin(words)
+        wait_for_lines(self.box, calls + 1)
+        wait_until(lambda: len(over()) >= done, 10, "%d shards over" % done)
+        for pid in with_token(self.box.token):
+            if is_ebb(pid):
+                kill(pid)
+        assert running.wait(5).code != 0
+        self.box.wait_alone(2.0)
+        self.box.release()
+        before = over()
+        self.box.forget()
+        return before
+
+
+def is_ebb(pid):
+    """The program itself, not its guardian."""
+    try:
+        return os.path.samefile("/proc/%d/exe" % pid, ebb_bin()) and \
+            b"guardian" not in proc_text(pid, "comm")
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def example(box):
+    return lambda name: Example(box, name)
+
+
+# ---- access logs ----
+
+LINE = re.compile(r'^[^"]* \[\d\d/\w{3}/\d{4}:(\d\d):[^"]*"[^"]*" (\d{3}) (\d+|-)( |$)')
+
+
+def count_logs(files, by):
+    """The table, counted anew: group 1 of LINE is the hour, 2 the status."""
+    rows = {}
+    for line in [line for f in files for line in f.read_text().splitlines()]:
+        m = LINE.match(line)
+        row = rows.setdefault(m[by] if m else "-", [0, 0, 0])
+        row[0] += 1
+        row[1] += int(m[3]) if m and m[3] != "-" else 0
+        row[2] += m is not None and m[2] >= "400"
+    head = "%s\trequests\tbytes\terrors\n" % {1: "hour", 2: "status"}[by]
+    return head + "".join("%s\t%d\t%d\t%d\n" % (key, *rows[key]) for key in sorted(rows))
+
+
+def check_log_tables(box):
+    logs = sorted(box.path("data/2026-07-01").glob("*.log"))
+    assert box.read("out/hours-2026-07-01.tsv").decode() == count_logs(logs, 1)
+    assert box.read("out/statuses-2026-07-01.tsv").decode() == count_logs(logs, 2)
+
+
+def test_logs(box, example):
+    logs = example("logs")
+    logs.run("./make-logs.py")
+    logs.gate("awk", 9)
+    before = logs.crash_in("ebb run", 9, 2)
+    assert not box.path("out").exists()
+    logs.run("ebb run")
+    again = set(logs.stage_and_shard())
+    assert before and not before & again and before | again == {
+        (s["stage"], s["name"]) for s in box.shards()}
+    check_log_tables(box)
+    logs.run("cat out/statuses")
+
+    box.forget()
+    with box.path("data/2026-07-01/web1.log").open("ab") as log:
+        log.write(box.read("data/2026-07-02/web1.log")[:1000])
+    logs.run("ebb run")
+    assert {shard.split("#")[0] for stage, shard in logs.stage_and_shard() if stage == "parse"} == {
+        "data/2026-07-01/web1.log"}
+    check_log_tables(box)
+    logs.all_run()
