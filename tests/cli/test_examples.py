@@ -159,3 +159,28 @@ def test_logs(box, example):
         "data/2026-07-01/web1.log"}
     check_log_tables(box)
     logs.all_run()
+
+
+# ---- a matrix ----
+
+def test_matrix(box, example):
+    matrix = example("matrix")
+    cells = box.read("matrix.txt").decode().splitlines()
+    line = re.search(r"^    (printf .*) >matrix.txt$", box.read("README.md").decode(), re.M)[1]
+    assert subprocess.check_output(["bash", "-c", line], text=True).splitlines() == cells
+
+    matrix.gate("gcc", 6)
+    before = matrix.crash_in("ebb run", 6, 4)
+    r = matrix.run("ebb run", code=1)
+    again = [shard for stage, shard in matrix.stage_and_shard() if stage == "cells"]
+    wrong = {c for c in cells if "c90" in c or "-funsigned" in c}
+    passed_before = {c for _, c in before} - wrong
+    assert sorted(again) == sorted(set(cells) - passed_before)
+    assert "failed: verdict:all" in r.err
+    assert box.read("out/matrix.tsv").decode() == "".join(
+        "%s\t%s\n" % ("FAILED" if c in wrong else "ok", c) for c in cells)
+    matrix.run("head")
+    assert b"Assertion" in matrix.run("ebb logs").out
+    assert {s["name"] for s in box.shards("--state", "failed")} == wrong | {"all"}
+    matrix.run("sed")
+    matrix.all_run()
