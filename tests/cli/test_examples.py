@@ -184,3 +184,63 @@ def test_matrix(box, example):
     assert {s["name"] for s in box.shards("--state", "failed")} == wrong | {"all"}
     matrix.run("sed")
     matrix.all_run()
+
+
+# ---- frames ----
+
+def picture(box, name, width, height):
+    """Its pixels, as 0 for black to 255 for white, by [y][x]."""
+    data = subprocess.check_output(["convert", name, "-depth", "8", "gray:-"], cwd=box.root, env=box.env)
+    assert len(data) == width * height
+    return [data[y * width:(y + 1) * width] for y in range(height)]
+
+
+def square_at(pixels, left, top, scale):
+    """In which of the 6 places the white square is."""
+    found = [i for i in range(6) if min(
+        pixels[top + int((48 + dy) * scale)][left + int((26 * i + dx) * scale)]
+        for dy in (6, 18) for dx in (6, 18)) > 250]
+    return found[0] if len(found) == 1 else None
+
+
+@pytest.fixture
+def frames(example):
+    made = example("frames")
+    real = shutil.which("convert", path="/usr/bin:" + os.environ["PATH"])
+    version = subprocess.run([real, "-version"], capture_output=True, check=False).stdout if real else b""
+    if not version.startswith(b"Version: ImageMagick"):
+        pytest.skip("NEEDS ImageMagick: apt-get install imagemagick, to have this tested; with ffmpeg videos too")
+    return made
+
+
+def test_frames(box, frames):
+    frames.run("./make-clips.sh")
+    frames.gate("convert", 4)
+    before = frames.crash_in("ebb run", 4, 4)
+    assert not box.path("out/sheet.png").exists()
+    frames.run("ebb run")
+    again = frames.stage_and_shard()
+    assert before and not before & set(again)
+    frames.run("ls out")
+
+    names = ["square-%03d.png" % i for i in range(6)]
+    if box.path("clips/test.mkv").exists():
+        names += ["test-%03d.png" % i for i in range(6)]
+    for folder in ("out/frames", "out/thumbs"):
+        assert sorted(p.name for p in box.path(folder).iterdir()) == names
+    assert square_at(picture(box, "out/frames/square-003.png", 160, 120), 0, 0, 1) == 3
+    assert square_at(picture(box, "out/thumbs/square-005.png", 80, 60), 0, 0, 0.5) == 5
+    sheet = picture(box, "out/sheet.png", 480, -(-len(names) // 6) * 60)
+    assert [square_at(sheet, i % 6 * 80, i // 6 * 60, 0.5) for i in range(6)] == list(range(6))
+
+    box.forget()
+    pipeline = box.read("frames.yaml").decode().replace('-resize, "80"', '-resize, "40"')
+    box.write("frames.yaml", pipeline)
+    frames.run("ebb run")
+    assert Counter(stage for stage, _ in frames.stage_and_shard()) == {"thumbs": len(names)}
+
+    box.forget()
+    shutil.copy(box.path("clips/square.gif"), box.path("clips/more.gif"))
+    frames.run("ebb run")
+    assert Counter(stage for stage, _ in frames.stage_and_shard()) == {"frames": 1, "thumbs": 6}
+    frames.all_run()
