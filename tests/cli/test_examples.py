@@ -244,3 +244,75 @@ def test_frames(box, frames):
     frames.run("ebb run")
     assert Counter(stage for stage, _ in frames.stage_and_shard()) == {"frames": 1, "thumbs": 6}
     frames.all_run()
+
+
+# ---- a list that grows ----
+
+def count_words(text):
+    words = Counter(re.findall("[a-z]+", text.lower()))
+    return "".join("%s\t%d\n" % row for row in sorted(words.items(), key=lambda row: (-row[1], row[0])))
+
+
+def check_counts(box, *names):
+    assert sorted(p.name for p in box.path("counts").iterdir()) == sorted(n + ".tsv" for n in names)
+    for n in names:
+        assert box.read("counts/%s.tsv" % n).decode() == count_words(box.read("texts/%s.txt" % n).decode())
+
+
+def counted(growing):
+    names = [Path(shard).stem for _, shard in growing.stage_and_shard()]
+    growing.box.forget()
+    return names
+
+
+def test_growing(box, example):
+    growing = example("growing")
+    assert re.search(r"^    (ebb map.*)$", box.read("README.md").decode(), re.M)[1] in \
+        box.read("update.sh").decode()
+    growing.gate("uniq", 1)
+    (done,) = growing.crash_in("./update.sh", 1, 1)
+    check_counts(box, Path(done[1]).stem)
+    growing.run("./update.sh")
+    assert counted(growing) == [({"tides", "harbour"} - {Path(done[1]).stem}).pop()]
+    check_counts(box, "harbour", "tides")
+    growing.run("echo texts/moon.txt")
+    assert counted(growing) == ["moon"]
+    check_counts(box, "harbour", "moon", "tides")
+    r = growing.run("sed")
+    assert "left over: 1 output" in r.err and counted(growing) == []
+    check_counts(box, "moon", "tides")
+
+    # A line is there twice, another is empty; a text has changed.
+    box.write("list.txt", box.read("list.txt") + b"\ntexts/moon.txt\n")
+    box.write("texts/moon.txt", "No moon.\n")
+    assert box.start(["-c", "./update.sh"], program="sh").wait(10).code == 0
+    assert counted(growing) == ["moon"]
+    check_counts(box, "moon", "tides")
+
+
+def test_growing_in_a_loop_and_by_cron(box, example):
+    growing = example("growing")
+    # The loop, where sleep comes back at once with a line more, and fails in the end.
+    growing.bin.joinpath("sleep").write_text(
+        "#!/bin/sh\n[ ! -e counts/moon.tsv ] && echo texts/moon.txt >>list.txt\n")
+    growing.bin.joinpath("sleep").chmod(0o755)
+    assert growing.begin("while sleep").wait(20).code == 0
+    check_counts(box, "harbour", "moon", "tides")
+    growing.bin.joinpath("sleep").unlink()
+
+    path, line = growing.take("PATH", "crontab")[0].splitlines()
+    command = re.fullmatch(r"(?:\S+ ){5}(.*)", line)[1]
+    box.top.joinpath("growing").symlink_to(box.root)
+    box.env = {"HOME": str(box.top), "EBB_TEST_TOKEN": box.token, "EBBTEST_LOG": str(box.log),
+               "EBBTEST_HOLD": str(box.hold_path),
+               "PATH": "%s:%s:%s" % (growing.bin, Path(ebb_bin()).parent, path[len("PATH="):])}
+    growing.gate("uniq", 0)
+    box.write("texts/tides.txt", "No tide.\n")
+    box.hold()
+    first = box.start(["-c", command], program="sh", cwd=box.top)
+    wait_for_lines(box, 1)
+    assert box.start(["-c", command], program="sh", cwd=box.top).wait(10).code == 0
+    assert counted(growing) == ["tides"]
+    box.release()
+    assert first.wait(10).code == 0
+    check_counts(box, "harbour", "moon", "tides")
