@@ -24,7 +24,8 @@ def write_log(path, day, lines, rng):
             status = rng.choice(STATUSES)
             size = "-" if status == 304 else str(rng.randrange(200, 50000))
             out.write(f'198.51.100.{rng.randrange(1, 255)} - - [{when:%d/%b/%Y:%H:%M:%S} +0000] '
-                      f'"GET {rng.choice(PAGES)} HTTP/1.1" {status} {size} "-" "{rng.choice(AGENTS)}"\n')
+                      f'"GET {rng.choice(PAGES)} HTTP/1.1" {status} {size} '
+                      f'"-" "{rng.choice(AGENTS)}"\n')
 
 
 def main():

@@ -29,6 +29,10 @@ exec REAL "$@"
 """
 
 
+# A program of Debian's before another of that name.
+PATH = "/usr/bin:" + os.environ["PATH"]
+
+
 class Example:
     """A copy of an example in a box, and the blocks of its README in order; each
     is taken by the words that it begins with."""
@@ -40,11 +44,12 @@ class Example:
         self.used = set()
         self.bin = box.top / "bin"
         self.bin.mkdir()
-        box.env["PATH"] = "%s:%s:/usr/bin:%s" % (self.bin, Path(ebb_bin()).parent, os.environ["PATH"])
+        box.env["PATH"] = "%s:%s:%s" % (self.bin, Path(ebb_bin()).parent, PATH)
 
     def take(self, words, kind="sh"):
         """The block's text, and what the README says that it prints, or None."""
-        found = [i for i, (k, text) in enumerate(self.blocks) if k == kind and text.startswith(words)]
+        found = [i for i, (k, text) in enumerate(self.blocks)
+                 if k == kind and text.startswith(words)]
         assert len(found) == 1, "%d blocks begin with %s" % (len(found), words)
         self.used.update(found)
         after = found[0] + 1
@@ -70,9 +75,10 @@ class Example:
 
     def gate(self, program, calls):
         """Lets that many calls of a program go through while calls are held."""
-        real = shutil.which(program, path="/usr/bin:" + os.environ["PATH"])
-        self.bin.joinpath(program).write_text(GATE.replace("REAL", real).replace("CALLS", str(calls)))
-        self.bin.joinpath(program).chmod(0o755)
+        real = shutil.which(program, path=PATH)
+        gate = self.bin / program
+        gate.write_text(GATE.replace("REAL", real).replace("CALLS", str(calls)))
+        gate.chmod(0o755)
 
     def stage_and_shard(self):
         return [tuple(line.split("\t")[:2]) for line in self.box.ran()]
@@ -190,7 +196,8 @@ def test_matrix(box, example):
 
 def picture(box, name, width, height):
     """Its pixels, as 0 for black to 255 for white, by [y][x]."""
-    data = subprocess.check_output(["convert", name, "-depth", "8", "gray:-"], cwd=box.root, env=box.env)
+    data = subprocess.check_output(["convert", name, "-depth", "8", "gray:-"], cwd=box.root,
+                                   env=box.env)
     assert len(data) == width * height
     return [data[y * width:(y + 1) * width] for y in range(height)]
 
@@ -206,10 +213,11 @@ def square_at(pixels, left, top, scale):
 @pytest.fixture
 def frames(example):
     made = example("frames")
-    real = shutil.which("convert", path="/usr/bin:" + os.environ["PATH"])
-    version = subprocess.run([real, "-version"], capture_output=True, check=False).stdout if real else b""
-    if not version.startswith(b"Version: ImageMagick"):
-        pytest.skip("NEEDS ImageMagick: apt-get install imagemagick, to have this tested; with ffmpeg videos too")
+    real = shutil.which("convert", path=PATH)
+    version = real and subprocess.run([real, "-version"], capture_output=True, check=False).stdout
+    if not version or not version.startswith(b"Version: ImageMagick"):
+        pytest.skip("NEEDS ImageMagick: apt-get install imagemagick (and ffmpeg, for videos) "
+                    "to have this tested")
     return made
 
 
@@ -250,13 +258,15 @@ def test_frames(box, frames):
 
 def count_words(text):
     words = Counter(re.findall("[a-z]+", text.lower()))
-    return "".join("%s\t%d\n" % row for row in sorted(words.items(), key=lambda row: (-row[1], row[0])))
+    rows = sorted(words.items(), key=lambda row: (-row[1], row[0]))
+    return "".join("%s\t%d\n" % row for row in rows)
 
 
 def check_counts(box, *names):
-    assert sorted(p.name for p in box.path("counts").iterdir()) == sorted(n + ".tsv" for n in names)
+    assert {p.name for p in box.path("counts").iterdir()} == {n + ".tsv" for n in names}
     for n in names:
-        assert box.read("counts/%s.tsv" % n).decode() == count_words(box.read("texts/%s.txt" % n).decode())
+        text = box.read("texts/%s.txt" % n).decode()
+        assert box.read("counts/%s.tsv" % n).decode() == count_words(text)
 
 
 def counted(growing):
