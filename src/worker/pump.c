@@ -122,13 +122,46 @@ static enum status feed_file(struct pump *p, const char *path, struct error *e)
 	return st;
 }
 
+static enum status write_text(struct pump *p, const char *text, size_t len, struct error *e)
+{
+	size_t at = p->skip < (int64_t)len ? (size_t)p->skip : len;
+
+	p->skip -= (int64_t)at;
+	while (at < len) {
+		ssize_t n = write(p->pipe_write, text + at, len - at);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1 && errno == EPIPE) {
+			p->gone = true;
+			return ST_OK;
+		}
+		if (n == -1)
+			return error_os(e, errno, "cannot write to a pipe");
+		at += (size_t)n;
+	}
+	return ST_OK;
+}
+
+/* A file's bytes; of an item that is none, itself as a line. One that was a file when
+ * it was planned and is gone now shows in the versions, when the child has ended. */
+static enum status feed_item(struct pump *p, const char *item, size_t len, struct error *e)
+{
+	enum status st;
+
+	if (strlen(item) == len && file_version_of(item).exists)
+		return feed_file(p, item, e);
+	st = write_text(p, item, len, e);
+	return st == ST_OK && !p->gone ? write_text(p, "\n", 1, e) : st;
+}
+
 static enum status feed_group(struct pump *p, struct error *e)
 {
 	const char *path = p->item;
 	enum status st = ST_OK;
 
 	while (st == ST_OK && !p->gone && path <= p->item + p->item_len) {
-		st = feed_file(p, path, e);
+		st = feed_item(p, path, strlen(path), e);
 		path += strlen(path) + 1;
 	}
 	return st;
@@ -137,35 +170,18 @@ static enum status feed_group(struct pump *p, struct error *e)
 static enum status feed_all(struct pump *p, struct error *e)
 {
 	struct input *in = NULL;
-	struct buf path = {0};
+	struct buf item = {0};
 	bool end = false;
 	enum status st = input_open(p->g, &in, e);
 
 	while (st == ST_OK && !end && !p->gone) {
-		st = input_next(in, &path, &end, e);
+		st = input_next(in, &item, &end, e);
 		if (st == ST_OK && !end)
-			st = feed_file(p, path.data, e);
+			st = feed_item(p, item.data, item.len, e);
 	}
 	input_close(in);
-	buf_free(&path);
+	buf_free(&item);
 	return st;
-}
-
-static enum status feed_line(struct pump *p, struct error *e)
-{
-	size_t at = p->skip < (int64_t)p->item_len + 1 ? (size_t)p->skip : p->item_len + 1;
-
-	p->item[p->item_len] = '\n'; /* where its NUL was */
-	while (at < p->item_len + 1) {
-		ssize_t n = write(p->pipe_write, p->item + at, p->item_len + 1 - at);
-
-		if (n == -1 && errno == EINTR)
-			continue;
-		if (n == -1)
-			return errno == EPIPE ? ST_OK : error_os(e, errno, "cannot write to a pipe");
-		at += (size_t)n;
-	}
-	return ST_OK;
 }
 
 static enum status feed(struct pump *p, struct error *e)
@@ -180,7 +196,7 @@ static enum status feed(struct pump *p, struct error *e)
 	case SPEC_LIST:
 		break;
 	}
-	return file_version_of(p->item).exists ? feed_file(p, p->item, e) : feed_line(p, e);
+	return feed_item(p, p->item, p->item_len, e);
 }
 
 static void *pump_thread(void *arg)

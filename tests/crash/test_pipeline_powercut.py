@@ -122,7 +122,8 @@ def images_from_the_first(records, base):
 
 def some_images(records, base):
     """IMAGES of all, spread evenly over the prefixes: nothing kept, everything
-    kept, and any other choice, in turn. Making all of them takes longer."""
+    kept, and any other choice, in turn; and nothing kept just after each group was
+    accepted. Making all of them takes longer."""
     if IMAGES == 0:
         yield from images(records, base=base)
         return
@@ -134,7 +135,9 @@ def some_images(records, base):
         disk.apply(r)
         if r.op == "mark":
             mark = "%s:%d" % (r.path, r.arg)
-        if number in wanted:
+        if r.op == "mark" and r.path == "accept.after":
+            yield disk.image(disk.choices(rng)[0], number, mark)
+        elif number in wanted:
             choices = disk.choices(rng)
             at = (0, 1, rng.randrange(len(choices)))[wanted.index(number) % 3]
             yield disk.image(choices[min(at, len(choices) - 1)], number, mark)
