@@ -37,6 +37,19 @@ static int64_t count_failed(const struct common_view *v)
 	return n;
 }
 
+/* Failures that a stage allowed are sealed with it: to run them again is to seal it
+ * again, and so those that read it. */
+static bool some_are_sealed(const struct common_view *v)
+{
+	size_t i;
+
+	for (i = v->first; i < v->end; i++) {
+		if (v->stage[i].sealed && ledger_stage_failed(&v->stage[i]) > 0)
+			return true;
+	}
+	return false;
+}
+
 static int retry_main(int argc, char **argv)
 {
 	struct retry_values v = {0};
@@ -74,6 +87,9 @@ static int retry_main(int argc, char **argv)
 		    "same line again, which retries what failed", view.run.name);
 	if (st == ST_OK)
 		st = common_enter_run(view.state, &view.run, &e);
+	d.renew = st == ST_OK && some_are_sealed(&view);
+	d.input.plan = d.renew;
+	d.skip_done = d.renew;
 	common_view_close(&view);
 	if (st == ST_OK && failed > 0) {
 		d.state = state.data;
@@ -96,6 +112,8 @@ const struct verb verb_retry = {
 	.usage = "ebb retry [options] [RUN]",
 	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
 	.text = "Without RUN, the newest. It works in the folder that the run was started in.\n"
+	    "Failures that a stage allowed (allow_failed in its file) are run again in a new\n"
+	    "generation, which takes over all that is done.\n"
 	    "\nexamples:\n  ebb retry r7\n",
 	.options = retry_options,
 	.run = retry_main,

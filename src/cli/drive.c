@@ -320,8 +320,8 @@ static enum status starts_over(struct driving *g, bool *over, struct error *e)
 	bool unchanged = true;
 	enum status st;
 
-	*over = g->d->input.plan && (g->d->fresh || g->run.state != RUN_ACTIVE);
-	if (g->d->pipeline->name[0] == '\0' || !g->d->input.plan || g->d->fresh ||
+	*over = g->d->renew || (g->d->input.plan && (g->d->fresh || g->run.state != RUN_ACTIVE));
+	if (g->d->pipeline->name[0] == '\0' || !g->d->input.plan || g->d->fresh || g->d->renew ||
 	    g->run.state == RUN_CANCELLED)
 		return ST_OK;
 	wo = worker_options(g);

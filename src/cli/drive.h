@@ -15,6 +15,7 @@ struct drive {
 	const char *if_running;   /* "fail", "wait", "join", "skip" */
 	bool fresh;
 	bool skip_done;
+	bool renew;               /* begin the next generation, whatever has changed */
 	const char *retry_stage;  /* only what failed there gets a fresh budget; NULL: all */
 	int slots;
 	int64_t lease_ms;

@@ -76,6 +76,20 @@ def test_retry_of_a_stage(two):
     assert "nonsense" in two.ebb("retry", "--stage", "nonsense", code=2).err
 
 
+def test_retry_of_what_was_allowed_to_fail(box):
+    """Its stage is sealed: it is sealed again, and what reads it runs again."""
+    head, _, _ = PIPELINE.partition("  again:")
+    box.write("p.yaml", head + "  all: {input: [{stage: work}], run: cat, output: all.txt}\n")
+    box.ebb("run", "p.yaml")
+    assert sorted(box.read("all.txt").split()) == [b"0", b"1"]
+    box.write("fixed", "")
+    box.ebb("retry", "--stage", "work")
+    (row,) = box.status()
+    assert [(s["done"], s["failed"]) for s in row["stages"]] == [(3, 0), (1, 0)]
+    assert row["state"] == "finished" and sorted(box.read("all.txt").split()) == [b"0", b"1", b"2"]
+    assert "nothing failed" in box.ebb("retry").err
+
+
 def test_the_end_names_the_stage(box):
     box.write("p.yaml", PIPELINE)
     err = box.ebb("run", "p.yaml", code=1).err
