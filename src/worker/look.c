@@ -131,6 +131,8 @@ static void done_look(struct op *op)
 			take_look(&w->stage[i], &o->looked[i]);
 		say_start(w);
 		progress_update(w, false);
+		if (w->look_again)
+			loop_look(w, false);
 	}
 	free(o);
 }
@@ -140,6 +142,7 @@ void loop_look(struct work *w, bool sweep)
 	struct look_op *o;
 	size_t i;
 
+	w->look_again = w->looking;
 	if (w->looking || w->stop_level == 2)
 		return;
 	o = mem_zero(sizeof(*o) + w->n_stages * sizeof(o->looked[0]));

@@ -362,6 +362,8 @@ static void check_end(struct work *w)
 		check_stopped(w);
 		return;
 	}
+	/* What is in hand changes what was last looked at. */
+	w->finishing = w->finishing && w->open == 0;
 	if (!is_idle(w))
 		return;
 	/* Nothing in hand: look once more before believing that it is the end. */

@@ -29,7 +29,7 @@ void loop_note_awake(struct work *w);
 /* There was such a gap just now: other workers may have had it too. */
 bool loop_just_woke(const struct work *w);
 /* Reads the stages again, and takes the plans that nobody reads on; with `sweep`,
- * buries dead workers first. One look at a time. */
+ * buries dead workers first. One look at a time; asked for during one, another follows. */
 void loop_look(struct work *w, bool sweep);
 /* The stages as somebody else's commit left them, a moment ago: acted on where
  * this worker waits for that. As many as the pipeline has. */

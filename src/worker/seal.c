@@ -218,12 +218,16 @@ static void seal_end(struct sealing *s, enum status st, const struct error *e)
 	struct stage *g = s->g;
 
 	g->sealing = false;
-	if (st == ST_OK)
+	if (st == ST_OK) {
 		g->last.sealed = true;
-	else if (st == ST_BUSY || st == ST_FENCED)
+		/* Those that read it may be planned now. */
+		if (!g->w->closing)
+			loop_look(g->w, false);
+	} else if (st == ST_BUSY || st == ST_FENCED) {
 		g->seal_refused = true; /* until it has looked again */
-	else
+	} else {
 		loop_fatal(g->w, st, e);
+	}
 	free(s);
 	if (!g->w->closing)
 		loop_step(g->w);

@@ -200,6 +200,7 @@ struct work {
 	bool lane_taken[SLOTS_MAX];/* by what was sent, when lanes are asked for */
 	bool alone;               /* a shard that must run alone is running */
 	bool looking;             /* a look at the stages is under way */
+	bool look_again;          /* what was asked for meanwhile */
 	bool finishing;           /* nothing is in hand, and that was looked at again */
 
 	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
