@@ -98,14 +98,24 @@ static void failure_line(const struct worker_failure *f, struct buf *b)
 static void output_line(const struct worker_options *opt, const struct worker_result *r,
     struct buf *b)
 {
-	const struct spec *last = &opt->pipeline->stage[opt->pipeline->n_stages - 1];
+	const struct pipeline *p = opt->pipeline;
+	const char *comma = "";
+	size_t i;
 
-	if (last->out != NULL && opt->pipeline->name[0] != '\0')
-		buf_printf(b, "output: %s", last->out);
-	else if (last->out != NULL)
-		buf_printf(b, "output: as --out %s says", last->out);
-	else
-		buf_str(b, "output: on stdout");
+	buf_str(b, "output: ");
+	for (i = 0; i < p->n_stages; i++) {
+		const struct spec *s = &p->stage[i];
+
+		if (s->output == SPEC_OUT_KEPT)
+			continue;
+		if (s->output == SPEC_OUT_STDOUT)
+			buf_printf(b, "%son stdout", comma);
+		else if (p->name[0] != '\0')
+			buf_printf(b, "%s%s", comma, s->out);
+		else
+			buf_printf(b, "as --out %s says", s->out);
+		comma = ", ";
+	}
 	if (r->manifest != NULL)
 		buf_printf(b, " (manifest %s)", r->manifest);
 	else
@@ -185,6 +195,10 @@ static void next_line(const struct worker_options *opt, const struct worker_resu
     struct buf *b)
 {
 	buf_str(b, "next:   ");
+	if (r->plan_failed) {
+		buf_str(b, "put that right, and start the same line again: it goes on from here");
+		return;
+	}
 	if (r->cancelled) {
 		buf_str(b, opt->pipeline->name[0] == '\0' ? "the same line again starts over"
 		    : "the same line again begins anew and keeps what is done");

@@ -69,8 +69,9 @@ void loop_stop_for_failures(struct stage *g)
 		return;
 	w->failed_stop = true;
 	loop_drop_waiting(w);
-	log_line(LOG_INFO, "%s: too much of stage %s has failed; what runs may finish, nothing new "
-	    "begins (on_failed: continue does the rest)", w->opt->run.name, g->spec->name);
+	log_line(LOG_INFO, "%s: %s %s has failed; what runs may finish, nothing new begins "
+	    "(on_failed: continue does the rest)", w->opt->run.name,
+	    g->last.planned > 1 ? "too much of stage" : "stage", g->spec->name);
 }
 
 void loop_check_halt(struct work *w)

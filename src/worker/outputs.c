@@ -81,7 +81,7 @@ static enum status remove_left_file(const char *path, struct error *e)
 	return st;
 }
 
-struct left_removal {
+struct removal_of_left {
 	const struct state *state;
 	struct ledger *ledger;
 	struct store *store;
@@ -89,7 +89,7 @@ struct left_removal {
 	bool dry_run;
 };
 
-static enum status remove_one(struct left_removal *r, const struct ledger_left *left,
+static enum status remove_one(struct removal_of_left *r, const struct ledger_left *left,
     enum outputs_fate *fate, struct error *e)
 {
 	struct store_sum sum = {.size = left->size};
@@ -117,7 +117,7 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
     bool dry_run, void (*tell)(void *arg, const char *name, enum outputs_fate fate), void *arg,
     struct error *e)
 {
-	struct left_removal r = {.state = state, .ledger = l, .run = run, .dry_run = dry_run};
+	struct removal_of_left r = {.state = state, .ledger = l, .run = run, .dry_run = dry_run};
 	struct left_page p = {.n = 0};
 	enum outputs_fate fate;
 	size_t i;
@@ -134,6 +134,33 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
 	} while (st == ST_OK && p.n == OUTPUTS_PAGE);
 	page_free(&p);
 	store_close(r.store);
+	return st;
+}
+
+enum status outputs_remove_kept(const struct state *state, struct ledger *l,
+    const struct ledger_run *run, struct error *e)
+{
+	struct removal_of_left r = {.state = state, .ledger = l, .run = run->id};
+	struct left_page p = {.n = 0};
+	struct buf kept = {0};
+	enum outputs_fate fate;
+	size_t i;
+	enum status st = store_open("file:", state_dir(state), &r.store, e);
+
+	state_path(state, &kept, "runs/%s/stages/", run->name);
+	if (st == ST_OK)
+		st = buf_check(&kept, e);
+	do {
+		if (st == ST_OK)
+			st = page_next(&p, l, run->id, e);
+		for (i = 0; st == ST_OK && i < p.n; i++) {
+			if (strncmp(p.names[i].final, kept.data, kept.len) == 0)
+				st = remove_one(&r, &p.names[i], &fate, e);
+		}
+	} while (st == ST_OK && p.n == OUTPUTS_PAGE);
+	page_free(&p);
+	store_close(r.store);
+	buf_free(&kept);
 	return st;
 }
 

@@ -33,6 +33,11 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
     bool dry_run, void (*tell)(void *arg, const char *name, enum outputs_fate fate), void *arg,
     struct error *e) MUST_USE;
 
+/* The same, in silence, for those that ebb kept in the run's own folder for later
+ * stages. */
+enum status outputs_remove_kept(const struct state *state, struct ledger *l,
+    const struct ledger_run *run, struct error *e) MUST_USE;
+
 /* Forgets names of removed runs whose file is gone; *n says how many those are.
  * With dry_run only counts. */
 enum status outputs_forget_gone(const struct state *state, struct ledger *l, bool dry_run,

@@ -448,7 +448,9 @@ static void tell_dropped(const struct planner *p, const struct plan_op *op)
 		return;
 	log_line(LOG_INFO, "%s: %lld item%s of the earlier list %s (%lld of them done)",
 	    opt->run.name, (long long)op->dropped, op->dropped == 1 ? "" : "s",
-	    op->unseen.replaced ? "begin anew, since the command's files or theirs have changed"
+	    op->unseen.replaced ? op->dropped == 1
+	    ? "begins anew, since the command's files or its own have changed"
+	    : "begin anew, since the command's files or theirs have changed"
 	    : op->dropped == 1 ? "is not in this one" : "are not in this one",
 	    (long long)op->unseen.done);
 }

@@ -12,6 +12,7 @@
 #include "worker/care.h"
 #include "worker/contract.h"
 #include "worker/loop.h"
+#include "worker/outputs.h"
 #include "worker/procs.h"
 #include "worker/requests.h"
 #include "worker/sweep.h"
@@ -376,8 +377,11 @@ static void finish_run(struct work *w, struct ledger *l)
 	if (st == ST_OK && !w->start_said && !r->plan_failed && w->opt->progress)
 		progress_start(w);
 	r->sealed = st == ST_OK && r->after.sealed && !r->plan_failed;
-	if (r->sealed)
+	if (r->sealed) {
 		note_manifest(w, r);
+		if (outputs_remove_kept(w->opt->state, l, &w->opt->run, &e) != ST_OK)
+			log_line(LOG_WARN, "%s", e.text);
+	}
 	/* What is left lying about is said and costs nothing else. */
 	if (st == ST_OK && care_private_files(w->opt->state, l, &w->opt->run, &e) != ST_OK)
 		log_line(LOG_WARN, "%s", e.text);

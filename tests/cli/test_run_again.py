@@ -234,3 +234,19 @@ def test_joining_with_a_file_that_has_changed(box):
     assert "has changed since" in err and "ebb worker --run r1" in err
     box.release()
     assert running.wait(10).code == 1
+
+
+def test_what_stages_kept_for_others_is_not_left_over(box):
+    """ebb's own files between two stages go without a word when they are not made any more."""
+    text = """version: 1
+name: two
+stages:
+  make: {input: {count: %d}, run: 'echo {} %s'}
+  all: {input: [{stage: make}], run: cat, output: all.txt}
+"""
+    box.write("p.yaml", text % (3, "x"))
+    box.ebb("run", "p.yaml")
+    box.write("p.yaml", text % (2, "y"))
+    r = box.ebb("run", "p.yaml")
+    assert "left over" not in r.err and box.read("all.txt") == b"0 y\n1 y\n"
+    assert len(list(box.path(".ebb/runs/r1/stages/make").iterdir())) == 2
