@@ -60,6 +60,10 @@ static enum status owner_item(struct sqlite_ledger *l, int64_t row, int64_t *ord
 static enum status taken_by_shard(const struct buf *theirs, const struct buf *name,
     const struct buf *mine, struct error *e)
 {
+	if (strcmp(theirs->data, mine->data) == 0)
+		return error_set(e, ST_EXISTS, "the item %s is there twice, and both have the output "
+		    "name %s; give it once (sort -u does that to a list), or put {#}, the number of "
+		    "each, into the name", mine->data, name->data);
 	return error_set(e, ST_EXISTS, "the items %s and %s have the same output name, %s; give "
 	    "them different ones, such as with {#}, the number of each", theirs->data,
 	    mine->data, name->data);

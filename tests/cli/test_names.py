@@ -141,3 +141,10 @@ def test_a_million_items(box):
     with sqlite3.connect(box.path(".ebb/ledger.db")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
     db.close()
+
+
+def test_the_same_item_twice(box):
+    err = box.map("--out", "{}.o", "--", "echo", "{}", ":::", "a", "b", "a", code=2).err
+    assert "the item a is there twice" in err and "sort -u" in err
+    box.map("--out", "{}.{#}", "--", "echo", "{}", ":::", "a", "b", "a")
+    assert box.read("a.1") == box.read("a.3") == b"a\n"
