@@ -485,6 +485,22 @@ enum status ledger_worst_shards(struct ledger *l, int64_t run, int64_t stage,
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e) MUST_USE;
 
+/* What recent attempts of a stage came to, for guessing at the next one. Looked at
+ * are attempts of the last shards in front of those that are ready, so that it costs the
+ * same whatever there is; as of the last commit. A stage of which nothing is known,
+ * or that there is not: all 0. */
+struct ledger_past {
+	int done;            /* attempts that were done */
+	int64_t done_ms;     /* the median of their run_ms */
+	int saved;           /* made a checkpoint, or went on from one */
+	int64_t save_ms;     /* the least that one of these spent on checkpoints, on all that
+	                      * it made; 0: not known */
+	int stopped;         /* were interrupted, and nothing was kept */
+	int died;            /* of those: by `stop_signal`, itself or a shell that says so */
+};
+enum status ledger_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
+    struct error *e) MUST_USE;
+
 /* ---- workers ---- */
 
 struct ledger_worker {

@@ -131,7 +131,9 @@ static int64_t stop_deadline_ms(const struct work *w)
 
 static void drain_step(struct work *w)
 {
-	const struct contract_stop stop = {w->stop_reason, stop_deadline_ms(w), w->stop_now};
+	const int64_t deadline = stop_deadline_ms(w);
+	const struct contract_stop stop = {w->stop_reason, deadline, deadline - w->stop_boot_ms,
+	    w->stop_now};
 	struct attempt *a;
 	struct error e;
 
@@ -156,6 +158,7 @@ static void begin_drain(struct work *w, const char *why)
 	w->stop_reason = EBB_STOP_DRAIN;
 	w->result->drained = true;
 	loop_drop_waiting(w);
+	loop_learn(w);
 	event_note(w, "drain", why);
 	if (w->sent > 0 && !w->stop_now && !w->result->cancelled && !w->result->superseded)
 		log_line(LOG_INFO, "%s: stopping (%s): no new shards; those that run may finish for "

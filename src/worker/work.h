@@ -161,6 +161,8 @@ struct stage {
 	bool sealing;             /* under way */
 	bool seal_refused;        /* somebody else is at it, by the newest look */
 	bool success_seen;        /* some attempt of it was done, ever */
+	bool save_seen;           /* some attempt of it here has made a checkpoint */
+	struct ledger_past past;  /* of all its workers, when this one began to stop */
 };
 
 enum { INFLIGHT_MAX = 1024 };
