@@ -501,6 +501,12 @@ struct ledger_past {
 enum status ledger_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
     struct error *e) MUST_USE;
 
+/* For each of n shards, by their rows: has it failed on this worker (CAUSE_FAILED or
+ * CAUSE_INFRASTRUCTURE), and was it done on another one after that? A row that there
+ * is not was not. */
+enum status ledger_done_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    bool *done, struct error *e) MUST_USE;
+
 /* ---- workers ---- */
 
 struct ledger_worker {
@@ -627,7 +633,7 @@ enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *na
 /* ---- events and care ---- */
 
 /* One line of a run's history. Kinds: "start", "join", "leave", "drain",
- * "hand-back", "seal", "cancel", "takeover". */
+ * "set-aside", "hand-back", "seal", "cancel", "takeover". */
 struct ledger_event {
 	int64_t worker;  /* whose it is; 0: nobody's */
 	int64_t wall_ms; /* filled when it is added */

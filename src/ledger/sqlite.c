@@ -335,6 +335,7 @@ const struct ledger_backend ledger_sqlite = {
 	.shard_get = sqlite_shard_get,
 	.worst_shards = sqlite_worst_shards,
 	.past = sqlite_past,
+	.done_elsewhere = sqlite_done_elsewhere,
 	.attempts = sqlite_attempts,
 	.worker_add = sqlite_worker_add,
 	.worker_renew = sqlite_worker_renew,

@@ -1,4 +1,4 @@
-/* What attempts tell of a stage: a bounded look at recent ones. */
+/* What attempts tell of a stage, by a bounded look at recent ones, and of a worker. */
 #include <stdlib.h>
 
 #include "ledger/sqlite.h"
@@ -59,4 +59,25 @@ enum status sqlite_past(struct ledger *base, int64_t stage, int stop_signal,
 		out->done_ms = done_ms[out->done / 2];
 	}
 	return q_close(&q, e);
+}
+
+enum status sqlite_done_elsewhere(struct ledger *base, int64_t worker, const int64_t *rows,
+    size_t n, bool *done, struct error *e)
+{
+	enum status st = ST_OK;
+	int64_t found;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < n; i++) {
+		struct q q;
+
+		q_open(&q, sq(base), "SELECT EXISTS (SELECT 1 FROM attempt AS f JOIN attempt AS d "
+		    "ON d.shard = f.shard AND d.epoch > f.epoch WHERE f.shard = ?1 "
+		    "AND f.worker = ?2 AND f.cause IN (4, 7) AND d.worker <> ?2 AND d.cause = 0)");
+		q_int(&q, rows[i]);
+		q_int(&q, worker);
+		st = q_value(&q, 0, &found, e);
+		done[i] = st == ST_OK && found != 0;
+	}
+	return st;
 }

@@ -88,6 +88,7 @@ static void take_look(struct stage *g, const struct looked *of)
 	note_ready(g, now);
 	g->last = *now;
 	g->seal_refused = false;
+	g->success_seen = g->success_seen || now->ended[CAUSE_DONE] > 0;
 	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
 		loop_recover(g);
 	if (stage_ends_run(g))

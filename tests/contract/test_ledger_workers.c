@@ -181,6 +181,106 @@ static void changes(void **state)
 	ledger_close(other);
 }
 
+/* ---- shards that fail on one worker and are done on another ---- */
+
+static void comes_to(struct fix *f, int64_t worker, enum cause cause)
+{
+	const struct retry_policy policy = {.limit = {0}};
+	struct ledger_attempt a;
+	struct ledger_shard s;
+	struct shard now;
+	struct error err;
+
+	claim_n(f->l, f->stage, worker, 1, 1, &s);
+	a = attempt_of(s.s.epoch, worker, cause, 10);
+	if (cause == CAUSE_DONE)
+		OK(ledger_accept(f->l, s.row, &a, NULL, 0, NULL, &err));
+	else
+		OK(ledger_end(f->l, s.row, &a, &policy, false, 0, &now, &err));
+	ledger_shard_free(&s);
+}
+
+static bool elsewhere(struct fix *f, int64_t worker, int64_t ordinal)
+{
+	struct ledger_shard s = shard_at(f->l, f->stage, ordinal);
+	struct error err;
+	bool done;
+
+	OK(ledger_done_elsewhere(f->l, worker, &s.row, 1, &done, &err));
+	ledger_shard_free(&s);
+	return done;
+}
+
+static void done_elsewhere(void **state)
+{
+	struct fix *f = *state;
+	int64_t bad = f->worker;
+	int64_t good = worker_make(f->l, "good", f->run.id);
+	int64_t other = worker_make(f->l, "other", f->run.id);
+	int64_t rows[3];
+	struct ledger_shard s;
+	struct error err;
+	bool done[3] = {true, true, true};
+
+	plan_many(f->l, f->stage, "i", 6);
+	comes_to(f, bad, CAUSE_FAILED);
+	assert_false(elsewhere(f, bad, 0));
+	comes_to(f, good, CAUSE_DONE);
+	assert_true(elsewhere(f, bad, 0));
+	assert_false(elsewhere(f, good, 0));
+	assert_false(elsewhere(f, other, 0));
+	/* Failed on others too, and then done. */
+	comes_to(f, bad, CAUSE_INFRASTRUCTURE);
+	comes_to(f, other, CAUSE_FAILED);
+	assert_false(elsewhere(f, bad, 1));
+	comes_to(f, good, CAUSE_DONE);
+	assert_true(elsewhere(f, bad, 1) && elsewhere(f, other, 1) && !elsewhere(f, good, 1));
+	/* Done where it had failed. */
+	comes_to(f, bad, CAUSE_FAILED);
+	comes_to(f, bad, CAUSE_DONE);
+	assert_false(elsewhere(f, bad, 2));
+	/* Stopped or lost is not failed. */
+	comes_to(f, bad, CAUSE_INTERRUPTED);
+	comes_to(f, bad, CAUSE_LOST);
+	comes_to(f, good, CAUSE_DONE);
+	assert_false(elsewhere(f, bad, 3));
+	/* Only stopped elsewhere. */
+	comes_to(f, bad, CAUSE_FAILED);
+	comes_to(f, good, CAUSE_INTERRUPTED);
+	assert_false(elsewhere(f, bad, 4));
+	/* Several at once, and one that there is not. */
+	rows[0] = INT64_C(1) << 40;
+	s = shard_at(f->l, f->stage, 1);
+	rows[1] = s.row;
+	ledger_shard_free(&s);
+	s = shard_at(f->l, f->stage, 2);
+	rows[2] = s.row;
+	ledger_shard_free(&s);
+	OK(ledger_done_elsewhere(f->l, bad, rows, 3, done, &err));
+	assert_true(!done[0] && done[1] && !done[2]);
+	OK(ledger_done_elsewhere(f->l, bad, rows, 0, done, &err));
+}
+
+/* What was done before it failed here was of another input. */
+static void done_elsewhere_before(void **state)
+{
+	const struct file_version changed = {.exists = true, .size = 9, .mtime_ns = 9};
+	struct fix *f = *state;
+	int64_t good = worker_make(f->l, "good", f->run.id);
+	struct ledger_shard s;
+	struct error err;
+
+	plan_many(f->l, f->stage, "i", 1);
+	comes_to(f, good, CAUSE_DONE);
+	s = shard_at(f->l, f->stage, 0);
+	OK(ledger_input_changed(f->l, s.row, &changed, &err));
+	ledger_shard_free(&s);
+	comes_to(f, f->worker, CAUSE_FAILED);
+	assert_false(elsewhere(f, f->worker, 0));
+	comes_to(f, good, CAUSE_DONE);
+	assert_true(elsewhere(f, f->worker, 0));
+}
+
 static void history(void **state)
 {
 	struct fix *f = *state;
@@ -276,7 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(what_is_known), CASE(numbers), CASE(drain_by_name), CASE(drain_a_pool),
 		CASE(asked_again), CASE(changes), CASE(history), CASE(runs_by_pipeline),
-		CASE(carrying),
+		CASE(carrying), CASE(done_elsewhere), CASE(done_elsewhere_before),
 	};
 
 	return RUN_FOR_ALL(tests);
