@@ -538,11 +538,11 @@ enum status ledger_past(struct ledger *l, int64_t stage, int stop_signal, struct
 	return l->backend->past(l, stage, stop_signal, out, e);
 }
 
-enum status ledger_done_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
-    bool *done, struct error *e)
+enum status ledger_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e)
 {
-	memset(done, 0, n * sizeof(*done));
-	return l->backend->done_elsewhere(l, worker, rows, n, done, e);
+	memset(out, 0, n * sizeof(*out));
+	return l->backend->elsewhere(l, worker, rows, n, out, e);
 }
 
 /* ---- workers ---- */

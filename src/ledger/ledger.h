@@ -501,11 +501,16 @@ struct ledger_past {
 enum status ledger_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
     struct error *e) MUST_USE;
 
-/* For each of n shards, by their rows: has it failed on this worker (CAUSE_FAILED or
- * CAUSE_INFRASTRUCTURE), and was it done on another one after that? A row that there
- * is not was not. */
-enum status ledger_done_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
-    bool *done, struct error *e) MUST_USE;
+/* What others made of a shard after it had failed (CAUSE_FAILED, CAUSE_INFRASTRUCTURE)
+ * on one worker. */
+enum ledger_elsewhere {
+	ELSEWHERE_NOTHING = 0, /* no word of it yet; or it has not failed there */
+	ELSEWHERE_FAILED,      /* it failed on another one too */
+	ELSEWHERE_DONE,        /* it was done, whatever was before */
+};
+/* For each of n shards by their rows. */
+enum status ledger_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e) MUST_USE;
 
 /* ---- workers ---- */
 

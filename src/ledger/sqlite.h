@@ -375,8 +375,8 @@ enum status sqlite_attempts(struct ledger *l, int64_t row, size_t max, struct le
     size_t *n, struct error *e);
 enum status sqlite_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
     struct error *e);
-enum status sqlite_done_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
-    bool *done, struct error *e);
+enum status sqlite_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e);
 enum status sqlite_event_add(struct ledger *l, int64_t run, const struct ledger_event *ev,
     struct error *e);
 enum status sqlite_events(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,

@@ -61,23 +61,25 @@ enum status sqlite_past(struct ledger *base, int64_t stage, int stop_signal,
 	return q_close(&q, e);
 }
 
-enum status sqlite_done_elsewhere(struct ledger *base, int64_t worker, const int64_t *rows,
-    size_t n, bool *done, struct error *e)
+enum status sqlite_elsewhere(struct ledger *base, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e)
 {
 	enum status st = ST_OK;
-	int64_t found;
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < n; i++) {
+		int64_t found = 0;
 		struct q q;
 
-		q_open(&q, sq(base), "SELECT EXISTS (SELECT 1 FROM attempt AS f JOIN attempt AS d "
-		    "ON d.shard = f.shard AND d.epoch > f.epoch WHERE f.shard = ?1 "
-		    "AND f.worker = ?2 AND f.cause IN (4, 7) AND d.worker <> ?2 AND d.cause = 0)");
+		q_open(&q, sq(base), "SELECT max(CASE d.cause WHEN 0 THEN 2 ELSE 1 END) "
+		    "FROM attempt AS f JOIN attempt AS d ON d.shard = f.shard AND d.epoch > f.epoch "
+		    "WHERE f.shard = ?1 AND f.worker = ?2 AND f.cause IN (4, 7) "
+		    "AND d.worker <> ?2 AND d.cause IN (0, 4, 7)");
 		q_int(&q, rows[i]);
 		q_int(&q, worker);
 		st = q_value(&q, 0, &found, e);
-		done[i] = st == ST_OK && found != 0;
+		out[i] = found == 2 ? ELSEWHERE_DONE : found == 1 ? ELSEWHERE_FAILED
+		    : ELSEWHERE_NOTHING;
 	}
 	return st;
 }

@@ -13,6 +13,9 @@
 enum {
 	ASIDE_KEPT = 64,
 	KEPT_FOR_MS = 60000, /* one that nobody got done may be forgotten for another */
+	WAIT_MOST_MS = 600000,
+	WAIT_AGAIN_MS = 60000, /* not before, once a shard has failed on others too */
+	WAIT_PAUSE_MS = 1000,
 	OTHERS_MAX = 64,
 	NAME_MAX_SHOWN = 48,
 };
@@ -29,6 +32,8 @@ struct aside {
 	struct failed_here failed[ASIDE_KEPT];
 	size_t n;
 	bool asking;
+	bool waits;           /* for what others make of them */
+	int64_t wait_boot_ms; /* since then; when it does not, it may not before this */
 };
 
 struct aside_op {
@@ -36,11 +41,13 @@ struct aside_op {
 	struct work *w;
 	int64_t row[ASIDE_KEPT];
 	char name[ASIDE_KEPT][NAME_MAX_SHOWN + 4];
-	bool done[ASIDE_KEPT];
+	enum ledger_elsewhere became[ASIDE_KEPT];
 	size_t n;
 	struct ledger_worker others[OTHERS_MAX];
 	char names[200];
 	int n_done;      /* by others */
+	int n_failed;    /* on others too, and not done */
+	bool other;      /* somebody else stays */
 	bool leaves;
 };
 
@@ -100,6 +107,8 @@ void aside_note_end(const struct attempt *a)
 	f->at_boot_ms = now;
 	f->g = a->g;
 	name_shown(a, f->name, sizeof(f->name));
+	if (s->n == ASIDE_SHARDS)
+		aside_look(a->w);
 }
 
 void aside_note_done(const struct attempt *a)
@@ -111,6 +120,7 @@ void aside_note_done(const struct attempt *a)
 		if (s->failed[--i].g == a->g)
 			forget_failed(s, i);
 	}
+	s->waits = s->waits && s->n >= ASIDE_SHARDS;
 }
 
 /* ---- on the committer's thread ---- */
@@ -121,10 +131,11 @@ static void list_names(struct aside_op *o)
 	size_t i;
 	int told = 0;
 
-	o->n_done = 0;
+	o->n_done = o->n_failed = 0;
 	o->names[0] = '\0';
 	for (i = 0; i < o->n; i++) {
-		if (!o->done[i])
+		o->n_failed += o->became[i] == ELSEWHERE_FAILED;
+		if (o->became[i] != ELSEWHERE_DONE)
 			continue;
 		o->n_done++;
 		if (told == ASIDE_SHARDS)
@@ -136,7 +147,7 @@ static void list_names(struct aside_op *o)
 }
 
 /* Somebody else stays: one that is there, works on the same, and is not leaving. */
-static enum status find_other(struct aside_op *o, struct ledger *l, bool *found, struct error *e)
+static enum status find_other(struct aside_op *o, struct ledger *l, struct error *e)
 {
 	const struct work *w = o->w;
 	int64_t now = sys_boot_ns() / 1000000;
@@ -146,13 +157,13 @@ static enum status find_other(struct aside_op *o, struct ledger *l, bool *found,
 	enum status st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
 	    &w->pipeline->stage[0].retry, &lost, e);
 
-	*found = false;
+	o->other = false;
 	if (st == ST_OK)
 		st = ledger_workers(l, w->opt->run.id, o->others, OTHERS_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
 		const struct ledger_worker *other = &o->others[i];
 
-		*found = *found || (other->id != w->me.id && other->drain_boot_ms == 0 &&
+		o->other = o->other || (other->id != w->me.id && other->drain_boot_ms == 0 &&
 		    other->generation == w->me.generation && other->lease_until_boot_ms >= now);
 	}
 	return st;
@@ -167,16 +178,15 @@ static enum status exec_aside(struct ledger *l, struct op *op, struct error *e)
 	const struct ledger_drain leaving = {.who = w->me.name, .reason = "set itself aside"};
 	char text[256];
 	int64_t n;
-	enum status st = ledger_done_elsewhere(l, w->me.id, o->row, o->n, o->done, e);
+	enum status st = ledger_elsewhere(l, w->me.id, o->row, o->n, o->became, e);
 
 	o->leaves = false;
 	if (st != ST_OK)
 		return st;
 	list_names(o);
-	if (o->n_done < ASIDE_SHARDS)
-		return ST_OK;
-	st = find_other(o, l, &o->leaves, e);
-	if (st != ST_OK || !o->leaves)
+	st = find_other(o, l, e);
+	o->leaves = st == ST_OK && o->other && o->n_done >= ASIDE_SHARDS;
+	if (!o->leaves)
 		return st;
 	(void)snprintf(text, sizeof(text), "%d shards failed here that others have done: %s",
 	    o->n_done, o->names);
@@ -198,6 +208,41 @@ static void step_aside(struct work *w, const struct aside_op *o)
 	loop_drop_waiting(w);
 }
 
+static void set_waiting(struct work *w, bool wait, int64_t not_again_ms)
+{
+	struct aside *s = w->aside;
+	int64_t now = sys_boot_ns() / 1000000;
+
+	if (wait == s->waits)
+		return;
+	s->waits = wait;
+	s->wait_boot_ms = wait ? now : now + not_again_ms;
+	if (!wait)
+		return;
+	log_line(LOG_INFO, "%s: %zu shards have failed on w%d, and none was done: it waits for what "
+	    "others make of them", w->opt->run.name, s->n, w->me.number);
+	loop_drop_waiting(w);
+	while (w->ready.n > 0)
+		loop_give_back(attempt_pop(&w->ready));
+}
+
+static void judge_answer(struct work *w, const struct aside_op *o)
+{
+	const struct aside *s = w->aside;
+	int64_t waited = sys_boot_ns() / 1000000 - s->wait_boot_ms;
+
+	if (s->n < ASIDE_SHARDS)
+		return; /* one was done meanwhile */
+	if (o->leaves)
+		step_aside(w, o);
+	else if (o->n_failed > 0 && o->n_done == 0)
+		set_waiting(w, false, WAIT_AGAIN_MS);
+	else if (!o->other || (s->waits && waited > WAIT_MOST_MS))
+		set_waiting(w, false, WAIT_PAUSE_MS);
+	else if (s->waits || waited >= 0)
+		set_waiting(w, true, 0);
+}
+
 static void done_aside(struct op *op)
 {
 	struct aside_op *o = (struct aside_op *)op;
@@ -206,9 +251,21 @@ static void done_aside(struct op *op)
 	w->aside->asking = false;
 	if (op->status != ST_OK)
 		loop_fatal(w, op->status, &op->error);
-	else if (o->leaves && w->stop_level == 0 && !w->failed_stop)
-		step_aside(w, o);
+	else if (w->stop_level == 0 && !w->failed_stop)
+		judge_answer(w, o);
 	free(o);
+}
+
+bool aside_waits(const struct work *w)
+{
+	const struct aside *s = w->aside;
+	struct ledger_stage all;
+
+	if (!s->waits || s->n < ASIDE_SHARDS)
+		return false;
+	/* Where nobody is at work, nobody would ever tell. */
+	stages_sum(w, &all);
+	return all.count[SHARD_LEASED] > 0;
 }
 
 static bool reads_a_list(const struct work *w)
@@ -237,6 +294,7 @@ void aside_look(struct work *w)
 		return;
 	o->op.exec = exec_aside;
 	o->op.done = done_aside;
+	o->op.urgent = s->n == ASIDE_SHARDS;
 	o->w = w;
 	o->n = s->n;
 	for (i = 0; i < s->n; i++) {

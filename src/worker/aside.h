@@ -16,11 +16,17 @@ void aside_note_end(const struct attempt *a);
 void aside_note_done(const struct attempt *a);
 
 /* To be called now and then. When ASIDE_SHARDS different shards have failed here, with
- * none of their stage done here since, the ledger is asked: if others have done so many
- * of them, and somebody stays who is neither dead nor leaving, this worker says so,
- * claims nothing more, gives back what has not begun, lets what runs finish and leaves.
- * While it reads a list that nobody else can read, it stays. */
+ * none of their stage done here since, the ledger is asked what others made of them. If
+ * they have done so many, and somebody stays who is neither dead nor leaving, this worker
+ * says so, claims nothing more, gives back what has not begun, lets what runs finish and
+ * leaves. While it reads a list that nobody else can read, it stays. */
 void aside_look(struct work *w);
+
+/* It is to claim nothing now: so many have failed here, and others, who are at work, have
+ * not tried them yet. A worker that fails fast would else use up the budgets of many
+ * shards before a slower one gets to them. Not for longer than some minutes, and not
+ * soon again after a shard has failed on others too. */
+bool aside_waits(const struct work *w);
 
 enum { ASIDE_SHARDS = 3 };
 
