@@ -532,7 +532,7 @@ struct ledger_worker {
 	int64_t joined_wall_ms;      /* filled by ledger_worker_add */
 	int64_t left_wall_ms;        /* 0 while it is not gone */
 	int64_t present_ms;          /* from joining until it was last known to be there */
-	/* What ledger_worker_drain asked of it: */
+	/* What ledger_worker_drain asked of it, or it said of itself: */
 	int64_t drain_boot_ms;       /* when that was; 0: nothing */
 	int64_t drain_deadline_boot_ms; /* 0: none was given */
 	char drain_reason[64];
