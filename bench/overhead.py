@@ -1,10 +1,9 @@
 """What drains cost: the same work with and without them, two slots at a time.
 
 The task is a plain one, which cannot save and does not say how far it is: it
-sleeps for SHARD_S. With a grace of GRACE a drain lets it end, so what is measured is
-what ebb adds: slots that stand still while others end, leaving, and starting
-again. (With the default grace of 30 s such a task is told to stop when it has run for
-about 16 s: that it takes 20 is known only once one has ended.)"""
+sleeps for SHARD_S. With the default grace of 30 s a drain lets it end, so what is
+measured is what ebb adds: slots that stand still while others end, leaving, and
+starting again."""
 import json
 import signal
 import subprocess
@@ -15,7 +14,6 @@ from measure import BenchFailed, Exact, Program
 
 SLOTS = 2
 SHARD_S = 20
-GRACE = "60s"
 EVERY_S = 10          # between a start and its drain
 ROUNDS = 12           # of all slots: 4 minutes
 QUICK_ROUNDS = 2
@@ -23,7 +21,7 @@ DRAINED = 75
 
 
 def command(bench, shards):
-    return [bench.ebb, "map", f"-j{SLOTS}", "--state", "S", "--grace", GRACE,
+    return [bench.ebb, "map", f"-j{SLOTS}", "--state", "S",
             f"sleep {SHARD_S}; : {{}}", ":::", *range(shards)]
 
 
@@ -101,5 +99,5 @@ def overhead(bench):
     bench.figures["undisturbed"] = Exact(ratios["undisturbed"])
     bench.figures["drains"] = len(drains)
     bench.figures["leaving_s"] = median(drains or [0])
-    bench.note(f"a plain task of {SHARD_S} s that a drain lets end (grace {GRACE}), {SLOTS} at "
+    bench.note(f"a plain task of {SHARD_S} s that a drain lets end (default grace), {SLOTS} at "
                f"a time; TERM {EVERY_S} s after each start, and the same line again at once")

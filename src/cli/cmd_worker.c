@@ -139,7 +139,8 @@ const struct verb verb_worker = {
 	    "\n"
 	    "It works in the folder that the run was started in, plans and seals stages like\n"
 	    "the one that started it, and goes on when that is gone. The list of an ebb map is\n"
-	    "only read by who started it.\n"
+	    "only read by who started it. When shards fail here that other workers then get\n"
+	    "done, three in a row, it says so and leaves with 75.\n"
 	    "Exit: 0 all done, 1 some failed or cancelled, 2 usage or no such run, 3 state\n"
 	    "unreachable, 75 stopped by TERM, ebb drain or a stop file, or the run was started\n"
 	    "anew: start it again; 130 by Ctrl-C.\n",

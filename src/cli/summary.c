@@ -22,6 +22,8 @@ static const char *verdict(const struct worker_result *r)
 		return "cancelled";
 	if (r->fatal != ST_OK || r->plan_failed)
 		return "stopped";
+	if (r->set_aside)
+		return "set aside here";
 	if (r->drained)
 		return "stopped as asked";
 	return r->halted ? "halted" : "ended";

@@ -132,6 +132,10 @@ struct ledger_backend {
 	    struct error *e);
 	enum status (*attempts)(struct ledger *l, int64_t row, size_t max,
 	    struct ledger_attempt *out, size_t *n, struct error *e);
+	enum status (*past)(struct ledger *l, int64_t stage, int stop_signal,
+	    struct ledger_past *out, struct error *e);
+	enum status (*elsewhere)(struct ledger *l, int64_t worker, const int64_t *rows,
+	    size_t n, enum ledger_elsewhere *out, struct error *e);
 
 	enum status (*worker_add)(struct ledger *l, struct ledger_worker *w, struct error *e);
 	enum status (*worker_renew)(struct ledger *l, int64_t worker, int64_t until_boot_ms,

@@ -539,6 +539,20 @@ enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct le
 	return l->backend->attempts(l, row, max, out, n, e);
 }
 
+enum status ledger_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
+    struct error *e)
+{
+	memset(out, 0, sizeof(*out));
+	return l->backend->past(l, stage, stop_signal, out, e);
+}
+
+enum status ledger_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e)
+{
+	memset(out, 0, n * sizeof(*out));
+	return l->backend->elsewhere(l, worker, rows, n, out, e);
+}
+
 /* ---- workers ---- */
 
 enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct error *e)

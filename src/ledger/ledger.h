@@ -489,6 +489,33 @@ enum status ledger_worst_shards(struct ledger *l, int64_t run, int64_t stage,
 enum status ledger_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e) MUST_USE;
 
+/* What recent attempts of a stage came to, for guessing at the next one. Looked at
+ * are attempts of the last shards in front of those that are ready, so that it costs the
+ * same whatever there is; as of the last commit. A stage of which nothing is known,
+ * or that there is not: all 0. */
+struct ledger_past {
+	int done;            /* attempts that were done */
+	int64_t done_ms;     /* the median of their run_ms */
+	int saved;           /* made a checkpoint, or went on from one */
+	int64_t save_ms;     /* the least that one of these spent on checkpoints, on all that
+	                      * it made; 0: not known */
+	int stopped;         /* were interrupted, and nothing was kept */
+	int died;            /* of those: by `stop_signal`, itself or a shell that says so */
+};
+enum status ledger_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
+    struct error *e) MUST_USE;
+
+/* What others made of a shard after it had failed (CAUSE_FAILED, CAUSE_INFRASTRUCTURE)
+ * on one worker. */
+enum ledger_elsewhere {
+	ELSEWHERE_NOTHING = 0, /* no word of it yet; or it has not failed there */
+	ELSEWHERE_FAILED,      /* it failed on another one too */
+	ELSEWHERE_DONE,        /* it was done, whatever was before */
+};
+/* For each of n shards by their rows. */
+enum status ledger_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e) MUST_USE;
+
 /* ---- workers ---- */
 
 struct ledger_worker {
@@ -509,7 +536,7 @@ struct ledger_worker {
 	int64_t joined_wall_ms;      /* filled by ledger_worker_add */
 	int64_t left_wall_ms;        /* 0 while it is not gone */
 	int64_t present_ms;          /* from joining until it was last known to be there */
-	/* What ledger_worker_drain asked of it: */
+	/* What ledger_worker_drain asked of it, or it said of itself: */
 	int64_t drain_boot_ms;       /* when that was; 0: nothing */
 	int64_t drain_deadline_boot_ms; /* 0: none was given */
 	char drain_reason[64];
@@ -615,7 +642,7 @@ enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *na
 /* ---- events and care ---- */
 
 /* One line of a run's history. Kinds: "start", "join", "leave", "drain",
- * "hand-back", "seal", "cancel", "takeover". */
+ * "set-aside", "hand-back", "seal", "cancel", "takeover". */
 struct ledger_event {
 	int64_t worker;  /* whose it is; 0: nobody's */
 	int64_t wall_ms; /* filled when it is added */

@@ -13,6 +13,7 @@
  * sqlite_worker.c   workers and leases by name
  * sqlite_spent.c    where the time went
  * sqlite_look.c     listings and events
+ * sqlite_past.c     what attempts tell of a stage, and of a worker
  * sqlite_care.c     verify, shrink, bytes */
 #ifndef EBB_LEDGER_SQLITE_H
 #define EBB_LEDGER_SQLITE_H
@@ -374,6 +375,10 @@ enum status sqlite_worst_shards(struct ledger *l, int64_t run, int64_t stage,
     struct error *e);
 enum status sqlite_attempts(struct ledger *l, int64_t row, size_t max, struct ledger_attempt *out,
     size_t *n, struct error *e);
+enum status sqlite_past(struct ledger *l, int64_t stage, int stop_signal, struct ledger_past *out,
+    struct error *e);
+enum status sqlite_elsewhere(struct ledger *l, int64_t worker, const int64_t *rows, size_t n,
+    enum ledger_elsewhere *out, struct error *e);
 enum status sqlite_event_add(struct ledger *l, int64_t run, const struct ledger_event *ev,
     struct error *e);
 enum status sqlite_events(struct ledger *l, int64_t run, size_t max, struct ledger_event *out,

@@ -1,6 +1,17 @@
 #include "model/drain.h"
 
-enum { SAVE_UNKNOWN_MS = 1000, FINISH_MARGIN_MS = 100 };
+enum {
+	SAVE_UNKNOWN_MS = 1000,
+	FINISH_MARGIN_MS = 100,
+	LAST_LEAST_MS = 100,
+	LAST_MOST_MS = 1000,
+	LAST_MOST_TO_SAVE_MS = 30000,
+};
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
 
 int64_t drain_remaining_ms(const struct drain_attempt *a)
 {
@@ -17,15 +28,61 @@ int64_t drain_remaining_ms(const struct drain_attempt *a)
 	return left > 9e15 ? INT64_MAX / 8 : (int64_t)left;
 }
 
-enum ebb_stop_plan drain_plan(const struct drain_attempt *a, int64_t left_ms)
+int64_t drain_last_ms(const struct drain_attempt *a)
+{
+	int64_t last = a->saving == DRAIN_CANNOT_SAVE ? least(a->given_ms / 8, LAST_MOST_MS)
+	    : least(a->given_ms / 4, LAST_MOST_TO_SAVE_MS);
+
+	return last < LAST_LEAST_MS ? LAST_LEAST_MS : last;
+}
+
+static bool finishes(const struct drain_attempt *a, int64_t left_ms)
 {
 	int64_t remaining = drain_remaining_ms(a);
-	int64_t save = a->save_ms > 0 ? a->save_ms + a->save_ms / 2 : SAVE_UNKNOWN_MS;
 
-	if (remaining + remaining / 4 + FINISH_MARGIN_MS <= left_ms)
+	return remaining + remaining / 4 + FINISH_MARGIN_MS <= left_ms;
+}
+
+static int64_t half_more(int64_t ms)
+{
+	return ms + ms / 2;
+}
+
+/* What its like took may have been for many checkpoints, and the first one of all
+ * may take any time: neither keeps it from finishing for long. */
+static int64_t save_needs_ms(const struct drain_attempt *a)
+{
+	if (a->save_ms > 0)
+		return half_more(a->save_ms);
+	return least(a->like_save_ms > 0 ? half_more(a->like_save_ms) : SAVE_UNKNOWN_MS,
+	    a->given_ms / 4);
+}
+
+static bool goes_on(const struct drain_attempt *a, int64_t left_ms)
+{
+	int64_t keep;
+
+	if (a->saving == DRAIN_SAVES) {
+		keep = save_needs_ms(a);
+		/* Too late to save: what is nearly done may still be. */
+		return finishes(a, left_ms > keep ? left_ms - keep : left_ms);
+	}
+	if (a->done == 0 && a->total == 0)
+		return left_ms > drain_last_ms(a) || finishes(a, left_ms);
+	if (a->saving == DRAIN_CANNOT_SAVE && left_ms > drain_last_ms(a))
+		return drain_remaining_ms(a) <= left_ms;
+	return finishes(a, left_ms);
+}
+
+enum ebb_stop_plan drain_plan(const struct drain_attempt *a, int64_t left_ms)
+{
+	int64_t save = a->save_ms > 0 ? half_more(a->save_ms) : SAVE_UNKNOWN_MS;
+
+	if (goes_on(a, left_ms))
 		return EBB_PLAN_FINISH;
 	/* One that never saved may know how to; being told costs it nothing. */
-	return save <= left_ms ? EBB_PLAN_CHECKPOINT : EBB_PLAN_HAND_BACK;
+	return a->saving != DRAIN_CANNOT_SAVE && save <= left_ms ? EBB_PLAN_CHECKPOINT
+	    : EBB_PLAN_HAND_BACK;
 }
 
 int64_t drain_budget_ms(int64_t grace_ms, int64_t reserve_ms)

@@ -8,13 +8,23 @@
 
 #include "ebb/control.h"
 
+/* Whether being told to stop in time does a task any good. */
+enum drain_saving {
+	DRAIN_MAY_SAVE = 0, /* nothing is known */
+	DRAIN_SAVES,        /* it or its like have made a checkpoint, it runs in batches, or
+	                     * its file says that a stop ends it well */
+	DRAIN_CANNOT_SAVE,  /* nothing is kept here, or its like have died of the signal */
+};
+
 struct drain_attempt {
 	int64_t elapsed_ms;   /* since it started */
 	int64_t done;         /* progress that it reported, of total; */
-	int64_t total;        /* total 0: it reports none */
+	int64_t total;        /* total 0: it does not say of how much; both 0: it says nothing */
 	int64_t typical_ms;   /* what attempts of its stage take; 0: not known */
-	bool saves;           /* it has made a checkpoint, or says how far it is in batches */
+	enum drain_saving saving;
 	int64_t save_ms;      /* what its last checkpoint took; 0: not known */
+	int64_t like_save_ms; /* the most that one of its like took; 0: not known */
+	int64_t given_ms;     /* from the beginning of the stop to its deadline */
 };
 
 /* How much longer it will run. By its own progress at the rate so far; else as
@@ -23,9 +33,22 @@ struct drain_attempt {
  * left grows with the time past. At least 1. */
 int64_t drain_remaining_ms(const struct drain_attempt *a);
 
-/* EBB_PLAN_FINISH if a quarter more than what remains fits into what is left;
- * else EBB_PLAN_CHECKPOINT if saving does, or may; else EBB_PLAN_HAND_BACK. To be
- * asked again as time passes: what was to finish and does not is told then. */
+/* What is kept of `given_ms` for one that is told at the last moment: an eighth,
+ * at most 1 s, to die in; where it may turn out to save, a quarter, at most 30 s.
+ * At least 100 ms. */
+int64_t drain_last_ms(const struct drain_attempt *a);
+
+/* EBB_PLAN_FINISH is never signalled: it goes on. The others are told now,
+ * EBB_PLAN_CHECKPOINT if saving fits into what is left, or may.
+ *
+ * One that saves finishes if a quarter more than what remains fits, and leaves
+ * the time to save if it then does not. One that has never saved and says nothing
+ * loses all when it is stopped, so that stopping it early gains nothing: it goes on
+ * until drain_last_ms are left, and beyond if it fits. One that has never saved but
+ * says how far it is finishes if it fits: by a quarter more where it may save, barely
+ * where it cannot.
+ *
+ * To be asked again as time passes: what was to finish and does not is told then. */
 enum ebb_stop_plan drain_plan(const struct drain_attempt *a, int64_t left_ms);
 
 /* Of a grace or notice of so many ms, what attempts may use: the reserve (ms)

@@ -1,5 +1,6 @@
 #include "model/spec.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,23 @@ void spec_detect_shell(struct spec *s)
 {
 	s->shell = s->n_command == 1 &&
 	    strpbrk(s->command[0], " \t\n|&;<>()$`\\\"'*?[#~=%!") != NULL;
+}
+
+int spec_stop_signal(const struct spec *s)
+{
+	return s->stop_signal == 0 ? SIGTERM : s->stop_signal;
+}
+
+bool spec_stops_well(const struct spec *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n_after_stop; i++) {
+		if (s->after_stop[i].cause == CAUSE_DONE ||
+		    s->after_stop[i].cause == CAUSE_CHECKPOINTED)
+			return true;
+	}
+	return false;
 }
 
 void spec_title(const struct spec *s, struct buf *out)

@@ -112,6 +112,11 @@ struct spec {
 
 void spec_free(struct spec *s); /* what it owns */
 
+/* The number of the signal that tells it to stop. */
+int spec_stop_signal(const struct spec *s);
+/* A stop can end it well: some exit after one is as good as done, or as saved. */
+bool spec_stops_well(const struct spec *s);
+
 /* Sets `shell` from the words: one word that is more than a plain program name. */
 void spec_detect_shell(struct spec *s);
 

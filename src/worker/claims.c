@@ -5,6 +5,7 @@
 
 #include "base/sys.h"
 #include "worker/account.h"
+#include "worker/aside.h"
 #include "worker/save.h"
 
 enum {
@@ -193,7 +194,8 @@ void loop_claim(struct stage *g)
 	size_t want = wanted(g);
 	struct claim_op *c;
 
-	if (w->claiming || w->stop_level > 0 || !loop_is_open(g) || in_hand >= want)
+	if (w->claiming || w->stop_level > 0 || !loop_is_open(g) || in_hand >= want ||
+	    aside_waits(w))
 		return;
 	if (w->open - in_hand > UNPUBLISHED_MAX && in_hand > 0)
 		return;

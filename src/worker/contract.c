@@ -1,6 +1,5 @@
 #include "worker/contract.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -150,27 +149,55 @@ static void tell_attempt(struct work *w, struct attempt *a, const struct contrac
 		return;
 	a->stopped = true;
 	/* A guardian that is gone shows when its ends are read. */
-	(void)!guardian_stop_task(w->body->guardian, a->id,
-	    s->stop_signal == 0 ? SIGTERM : s->stop_signal, s->stop_to, &e);
+	(void)!guardian_stop_task(w->body->guardian, a->id, spec_stop_signal(s), s->stop_to,
+	    &e);
 }
 
-static enum ebb_stop_plan plan_for(const struct attempt *a, int64_t left_ms)
+/* What attempts of its stage take: by what was done here, else anywhere. */
+static int64_t typical_ms(const struct stage *g)
 {
+	int64_t done = g->last.ended[CAUSE_DONE];
+
+	if (g->avg_run_us > 0)
+		return g->avg_run_us / 1000;
+	if (g->past.done > 0)
+		return g->past.done_ms;
+	return done > 0 ? g->last.run_ms / done : 0;
+}
+
+static enum drain_saving saving_of(const struct attempt *a)
+{
+	const struct stage *g = a->g;
+	const struct ledger_past *past = &g->past;
+
+	if (a->saved || a->saving || a->from.epoch > 0 || batch_is_on(a) || g->save_seen ||
+	    past->saved > 0 || spec_stops_well(g->spec))
+		return DRAIN_SAVES;
+	/* Whoever dies of the signal has made no provision for it. */
+	if (!save_is_kept(g) || (past->died > 0 && past->died == past->stopped))
+		return DRAIN_CANNOT_SAVE;
+	return DRAIN_MAY_SAVE;
+}
+
+static enum ebb_stop_plan plan_for(const struct attempt *a, const struct contract_stop *stop)
+{
+	int64_t now_ns = sys_boot_ns();
 	const struct drain_attempt d = {
-		.elapsed_ms = (sys_boot_ns() - a->begun_boot_ns) / 1000000,
+		.elapsed_ms = (now_ns - a->begun_boot_ns) / 1000000,
 		.done = a->progress_done,
 		.total = a->progress_total,
-		.typical_ms = a->g->avg_run_us / 1000,
-		.saves = a->saved || a->from.epoch > 0,
+		.typical_ms = typical_ms(a->g),
+		.saving = saving_of(a),
 		.save_ms = a->save_ms,
+		.like_save_ms = a->g->past.save_ms,
+		.given_ms = stop->given_ms,
 	};
 
-	return drain_plan(&d, left_ms);
+	return drain_plan(&d, stop->deadline_boot_ms - now_ns / 1000000);
 }
 
 void contract_drain(struct work *w, const struct contract_stop *stop)
 {
-	int64_t left_ms = stop->deadline_boot_ms - sys_boot_ns() / 1000000;
 	int i;
 
 	contract_poll(w);
@@ -180,7 +207,7 @@ void contract_drain(struct work *w, const struct contract_stop *stop)
 
 		if (a == NULL || a->stopped)
 			continue;
-		plan = plan_for(a, left_ms);
+		plan = plan_for(a, stop);
 		if (plan == EBB_PLAN_FINISH && stop->now)
 			plan = EBB_PLAN_CHECKPOINT;
 		if (plan != a->plan || (batch_is_on(a) && plan != EBB_PLAN_FINISH))

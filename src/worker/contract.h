@@ -17,6 +17,7 @@ void contract_poll(struct work *w);
 struct contract_stop {
 	enum ebb_stop_reason reason;
 	int64_t deadline_boot_ms; /* CLOCK_BOOTTIME */
+	int64_t given_ms;         /* from its beginning to the deadline */
 	bool now;                 /* nobody may finish */
 };
 void contract_drain(struct work *w, const struct contract_stop *stop);

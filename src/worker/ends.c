@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "worker/account.h"
+#include "worker/aside.h"
 #include "worker/batch.h"
 #include "worker/contract.h"
 #include "worker/input.h"
@@ -102,6 +103,7 @@ void loop_count_done(struct work *w, struct attempt *a)
 		save_forget(a);
 		w->now_done++;
 		a->g->success_seen = true;
+		aside_note_done(a);
 		joblog_write(w, a);
 	}
 	loop_check_halt(w);
@@ -168,6 +170,7 @@ static void done_end(struct op *op)
 	if (op->status == ST_OK) {
 		if (a->end.id != 0)
 			joblog_write(w, a);
+		aside_note_end(a);
 		if (a->now.state == SHARD_FAILED || a->now.state == SHARD_SET_ASIDE) {
 			loop_look(w, false);
 			w->now_failed++;

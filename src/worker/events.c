@@ -33,28 +33,32 @@ enum status event_put(struct ledger *l, const struct work *w, const char *kind, 
 	return ledger_event_add(l, w->opt->run.id, &ev, e);
 }
 
-static enum status exec_event(struct ledger *l, struct op *op, struct error *e)
+/* It stands in the worker's row too, for who asks whether somebody stays. */
+static enum status exec_drain_event(struct ledger *l, struct op *op, struct error *e)
 {
 	struct event_op *o = (struct event_op *)op;
+	const struct ledger_drain leaving = {.who = o->w->me.name, .reason = o->ev.text};
+	int64_t n;
+	enum status st = ledger_worker_drain(l, o->w->opt->run.id, &leaving, &n, e);
 
-	return ledger_event_add(l, o->w->opt->run.id, &o->ev, e);
+	return st == ST_OK ? ledger_event_add(l, o->w->opt->run.id, &o->ev, e) : st;
 }
 
-static void done_event(struct op *op)
+static void done_drain_event(struct op *op)
 {
 	/* Whatever keeps it from being written shows in the committer's health. */
 	free(op);
 }
 
-void event_note(struct work *w, const char *kind, const char *text)
+void event_note_drain(struct work *w, const char *why)
 {
 	struct event_op *o = mem_zero(sizeof(*o));
 
 	if (o == NULL)
 		return;
-	o->op.exec = exec_event;
-	o->op.done = done_event;
+	o->op.exec = exec_drain_event;
+	o->op.done = done_drain_event;
 	o->w = w;
-	fill_event(&o->ev, w, kind, text);
+	fill_event(&o->ev, w, "drain", why);
 	committer_submit(w->committer, &o->op);
 }

@@ -108,6 +108,7 @@ static void take_look(struct stage *g, const struct looked *of)
 	note_ready(g, now);
 	g->last = *now;
 	g->seal_refused = false;
+	g->success_seen = g->success_seen || now->ended[CAUSE_DONE] > 0;
 	if (g->w->open == 0 && now->count[SHARD_ACCEPTED] > 0)
 		loop_recover(g);
 	if (stage_ends_run(g))
@@ -163,6 +164,54 @@ void loop_look(struct work *w, bool sweep)
 	w->looking = true;
 	committer_submit(w->committer, &o->op);
 }
+
+/* ---- what its like have come to ---- */
+
+struct learn_op {
+	struct op op;
+	struct work *w;
+	struct ledger_past past[]; /* as many as the pipeline has */
+};
+
+static enum status exec_learn(struct ledger *l, struct op *op, struct error *e)
+{
+	struct learn_op *o = (struct learn_op *)op;
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < o->w->n_stages; i++) {
+		const struct stage *g = &o->w->stage[i];
+
+		st = ledger_past(l, g->id, spec_stop_signal(g->spec), &o->past[i], e);
+	}
+	return st;
+}
+
+static void done_learn(struct op *op)
+{
+	struct learn_op *o = (struct learn_op *)op;
+	size_t i;
+
+	/* Whatever keeps it from being read shows in the committer's health. */
+	for (i = 0; op->status == ST_OK && i < o->w->n_stages; i++)
+		o->w->stage[i].past = o->past[i];
+	free(o);
+}
+
+void loop_learn(struct work *w)
+{
+	struct learn_op *o = mem_zero(sizeof(*o) + w->n_stages * sizeof(o->past[0]));
+
+	if (o == NULL)
+		return;
+	o->op.exec = exec_learn;
+	o->op.done = done_learn;
+	o->op.urgent = true;
+	o->w = w;
+	committer_submit(w->committer, &o->op);
+}
+
+/* ---- hints ---- */
 
 /* What is worth a look, and not only a claim. */
 static bool has_turned(const struct stage *g, const struct ledger_stage *now)

@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "model/drain.h"
 #include "worker/account.h"
+#include "worker/aside.h"
 #include "worker/contract.h"
 #include "worker/requests.h"
 
@@ -131,7 +132,9 @@ static int64_t stop_deadline_ms(const struct work *w)
 
 static void drain_step(struct work *w)
 {
-	const struct contract_stop stop = {w->stop_reason, stop_deadline_ms(w), w->stop_now};
+	const int64_t deadline = stop_deadline_ms(w);
+	const struct contract_stop stop = {w->stop_reason, deadline, deadline - w->stop_boot_ms,
+	    w->stop_now};
 	struct attempt *a;
 	struct error e;
 
@@ -156,7 +159,8 @@ static void begin_drain(struct work *w, const char *why)
 	w->stop_reason = EBB_STOP_DRAIN;
 	w->result->drained = true;
 	loop_drop_waiting(w);
-	event_note(w, "drain", why);
+	loop_learn(w);
+	event_note_drain(w, why);
 	if (w->sent > 0 && !w->stop_now && !w->result->cancelled && !w->result->superseded)
 		log_line(LOG_INFO, "%s: stopping (%s): no new shards; those that run may finish for "
 		    "%lld s%s", w->opt->run.name, why, (long long)(w->grace_ms / 1000),
@@ -457,6 +461,7 @@ void loop_tick(struct work *w)
 		/* While others may hold shards, theirs come free when they die. */
 		w->finishing = false;
 		loop_look(w, has_room(w));
+		aside_look(w);
 	}
 	loop_step(w);
 }

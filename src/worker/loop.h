@@ -31,6 +31,9 @@ bool loop_just_woke(const struct work *w);
 /* Reads the stages again, and takes the plans that nobody reads on; with `sweep`,
  * buries dead workers first. One look at a time; asked for during one, another follows. */
 void loop_look(struct work *w, bool sweep);
+/* Reads what its stages' attempts came to so far, for the plans of a stop; those that
+ * are made before it is read know only what happened here. */
+void loop_learn(struct work *w);
 /* The stages as somebody else's commit left them, a moment ago: acted on where
  * this worker waits for that. As many as the pipeline has. */
 void loop_hint(struct work *w, const struct ledger_stage *now);

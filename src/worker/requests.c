@@ -148,6 +148,9 @@ static void obey_drain(struct requests *r, const struct news *n)
 
 	if (n->drain_boot_ms == 0 || (r->drain_seen && !newer))
 		return;
+	/* Its own word: what runs may finish, however long that takes. */
+	if (w->result->set_aside && !newer)
+		return;
 	(void)snprintf(why, sizeof(why), "asked to%s%s", n->drain_reason[0] == '\0' ? "" : ": ",
 	    n->drain_reason);
 	r->drain_seen = true;

@@ -35,7 +35,8 @@ void requests_wait_for_work(struct work *w, bool waiting);
 /* Within an exec function or a group: a line of this worker's. The text is cut. */
 enum status event_put(struct ledger *l, const struct work *w, const char *kind, const char *text,
     struct error *e) MUST_USE;
-/* On the loop's thread: the same, with the next group. */
-void event_note(struct work *w, const char *kind, const char *text);
+/* On the loop's thread: this worker drains, which stands in its row too; with the
+ * next group. */
+void event_note_drain(struct work *w, const char *why);
 
 #endif

@@ -396,6 +396,7 @@ static void save_end(struct save *s, enum status st, const struct error *e)
 	end_time(s);
 	if (st == ST_OK) {
 		a->saved = true;
+		a->g->save_seen = true;
 		a->kept_ns = s->ran_ns;
 		answer(s, EBB_ANSWER_DURABLE);
 		/* The one before in this attempt; those of others go with the shard. */

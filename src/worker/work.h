@@ -21,6 +21,7 @@ struct contract;
 struct stage;
 struct pump;
 struct account;
+struct aside;
 struct publisher;
 struct planner;
 struct requests;
@@ -161,6 +162,8 @@ struct stage {
 	bool sealing;             /* under way */
 	bool seal_refused;        /* somebody else is at it, by the newest look */
 	bool success_seen;        /* some attempt of it was done, ever */
+	bool save_seen;           /* some attempt of it here has made a checkpoint */
+	struct ledger_past past;  /* of all its workers, when this one began to stop */
 };
 
 enum { INFLIGHT_MAX = 1024 };
@@ -177,6 +180,7 @@ struct work {
 	struct publisher *publisher;
 	struct contract *contract;
 	struct account *account;
+	struct aside *aside;
 	struct resources resources;
 	bool special;             /* some stage needs more than a slot */
 	struct requests *requests;
@@ -206,8 +210,8 @@ struct work {
 	int stop_level;           /* 0 work, 1 drain, 2 ended by force */
 	int64_t stop_boot_ms;     /* when the drain began */
 	int64_t grace_ms;         /* what runs may go on for so long after that */
-	bool failed_stop;         /* too much failed (on_failed: stop): what runs may
-	                           * finish, nothing new begins */
+	bool failed_stop;         /* too much failed (on_failed: stop), or too much of it
+	                           * only here: what runs may finish, nothing new begins */
 	bool stop_now;            /* nobody may finish */
 	enum ebb_stop_reason stop_reason;
 	enum cause end_cause;     /* of what is ended by a stop */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "worker/account.h"
+#include "worker/aside.h"
 #include "worker/care.h"
 #include "worker/contract.h"
 #include "worker/loop.h"
@@ -207,6 +208,8 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 	if (st == ST_OK)
 		st = requests_create(w, e);
 	if (st == ST_OK)
+		st = aside_create(&w->aside, e);
+	if (st == ST_OK)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
 		    &w->pipeline->stage[0].retry, false, &lost, e);
 	if (st == ST_OK)
@@ -344,6 +347,8 @@ static const char *how_it_left(const struct worker_result *r)
 		return "finished";
 	if (r->cancelled || r->superseded)
 		return r->cancelled ? "cancelled" : "started anew";
+	if (r->set_aside)
+		return "set aside";
 	return r->drained ? "drained" : r->halted ? "halted" : "nothing left to do";
 }
 
@@ -410,6 +415,7 @@ static void release(struct work *w)
 	store_close(w->store);
 	contract_close(w);
 	requests_destroy(w->requests);
+	aside_destroy(w->aside);
 	account_destroy(w->account);
 	free(w->stage);
 }

@@ -91,6 +91,8 @@ struct worker_result {
 	bool interrupted;                /* by INT (else by TERM or HUP, if drained) */
 	bool drained;
 	bool halted;
+	bool set_aside;                  /* by itself: what failed here, others got done;
+	                                  * `drained` too */
 	bool cancelled;                  /* the run was, by somebody */
 	bool superseded;                 /* somebody began the run's next generation */
 	bool plan_failed;                /* plan_error says why */

@@ -187,3 +187,60 @@ def test_ignored_signals_stay_ignored(box):
     os.kill(run.pid, signal.SIGHUP)
     box.release()
     assert run.wait(10).code == 0
+
+
+# Plain tasks: they cannot save and do not say how far they are. A grace of 4 s leaves
+# them 3 s. Nothing is known of the first ones: such a one goes on to the last quarter.
+PLAIN = """version: 1
+name: plain
+stages:
+  work:
+    input: {count: %d}
+    run: '%s; sleep %s; echo {}'
+    output: 'out/{}'
+"""
+
+
+def drain_until_done(box, options, most):
+    """TERM as soon as something runs, and the same line again; how many there were."""
+    for drains in range(most + 1):
+        n = len(box.ran())
+        run = box.begin("run", "p.yaml", *options)
+        ebbtest.wait_until(lambda: len(box.ran()) > n or run.poll() is not None, 5,  # noqa: B023
+                           "something runs")
+        ebbtest.kill(run.pid, signal.SIGTERM)
+        code = run.wait(10).code
+        if code == 0:
+            return drains
+        assert code == 75, run.err()
+    pytest.fail("drained %d times, and not done: %s" % (most + 1, box.status()[0]))
+    return 0
+
+
+def test_plain_tasks_get_done_between_drains(box):
+    """Nothing is gained by telling them early: all that they did would be lost."""
+    box.write("p.yaml", PLAIN % (4, LOG, "1.7"))
+    assert drain_until_done(box, ["-j2", "--grace", "4s"], 2) <= 2
+    assert sorted(box.ran()) == list("0123")
+    ended = box.status()[0]["ended"]
+    assert ended["done"] == 4 and ended["interrupted"] == 0
+    assert sorted(os.listdir(box.path("out"))) == list("0123")
+
+
+def test_a_new_worker_knows_what_such_tasks_take(box):
+    """By the ledger, so that what will be done in time is not told in the last quarter."""
+    box.write("p.yaml", PLAIN % (3, LOG, "2.4"))
+    options = ["-j1", "--grace", "4s"]
+    run = box.begin("run", "p.yaml", *options)
+    wait_for_done(box, 1)
+    box.crash(run)
+    assert drain_until_done(box, options, 2) <= 2
+    ended = box.status()[0]["ended"]
+    assert ended["done"] == 3 and ended["interrupted"] == 0
+
+
+def test_what_dies_of_the_signal_is_told_at_the_last_moment(box):
+    """The first time it might have known how to save."""
+    box.write("p.yaml", PLAIN % (1, LOG, "2.4"))
+    assert drain_until_done(box, ["--grace", "4s"], 2) == 1
+    assert box.ran() == ["0", "0"]

@@ -414,6 +414,112 @@ def test_fresh_while_others_work_is_refused(two):
     two.wait_alone(3)
 
 
+# ---- a worker that lacks what others have ----
+
+LACKING = """version: 1
+name: two
+stages:
+  parse:
+    input: {count: %d}
+    run: '[ -e "${EBBTEST_NEEDS:-/}" ]; echo {} >>"$EBBTEST_LOG"; %s; sleep %s; echo {}'
+    retry: {failures: 1000, backoff: 100ms..200ms}
+    output: 'out/{}'
+"""
+
+
+def failed_shards(box, worker):
+    if not box.path("p/.ebb/ledger.db").exists():
+        return 0
+    return query(box, "SELECT count(DISTINCT shard) FROM attempt JOIN worker ON worker.id = attempt.worker "
+                      "WHERE number = %d AND cause = %d" % (worker, FAILED))[0][0]
+
+
+def wait_until_failed(box, worker, n):
+    ebbtest.wait_until(lambda: failed_shards(box, worker) >= n, 10, "%d shards failed" % n)
+
+
+def check_lacking(box, count):
+    assert sorted(os.listdir(box.path("p/out")), key=int) == [str(n) for n in range(count)]
+    assert sorted(box.ran(), key=int) == [str(n) for n in range(count)]
+    assert ended(box)[DONE] == count
+    box.wait_alone(3)
+
+
+def test_one_that_lacks_something_sets_itself_aside(two):
+    two.write("p/two.yaml", (LACKING % (16, HELD, "0.2")).replace("failures: 1000", "failures: 3"))
+    two.hold()
+    good = start(two, "-j1")
+    wait_for_lines(two, 1)
+    bad = join(two, "-j2", EBBTEST_NEEDS="missing")
+    wait_until_failed(two, 2, 3)
+    # It would use up the others' budgets, if it went on.
+    ebbtest.wait_until(lambda: "it waits for what others make of them" in bad.err(), 5, "it waits")
+    two.release()
+    r = bad.wait(10)
+    assert r.code == 75, r.err
+    assert "w2 sets itself aside: " in r.err and "set aside here" in r.err, r.err
+    assert good.poll() is None
+    assert good.wait(20).code == 0
+    (event,) = kinds(two, "set-aside")
+    assert event[0] == 2 and "others have done" in event[2]
+    assert [e[2] for e in kinds(two, "leave") if e[0] == 2] == ["set aside"]
+    assert event[2] in two.ebb("report", "two", "--state", "p/.ebb").out.decode()
+    check_lacking(two, 16)
+    assert ended(two)[FAILED] < 16
+
+
+def test_what_runs_there_may_finish(two):
+    """Whatever the grace: it is no drain."""
+    text = LACKING % (12, HELD, "0.2")
+    text += "  other:\n    input: {count: 1}\n    run: 'echo x >>\"$EBBTEST_LOG\"; " \
+            "while [ -e \"$EBBTEST_LONG\" ]; do sleep 0.01; done; echo x'\n    output: out/99\n"
+    two.write("p/two.yaml", text)
+    long = two.write("p/long", "")
+    two.hold()
+    bad = start(two, "-j2", "--grace", "0", EBBTEST_NEEDS="missing", EBBTEST_LONG=long)
+    wait_until_failed(two, 1, 12)
+    wait_for_lines(two, 1)
+    good = join(two, "-j1")
+    two.release()
+    ebbtest.wait_until(lambda: "sets itself aside" in bad.err(), 10, "it says so")
+    ebbtest.wait_until(lambda: ended(two).get(DONE) == 12, 10, "the others are done")
+    assert bad.poll() is None
+    long.unlink()
+    assert good.wait(10).code == 0 and bad.wait(10).code in (0, 75)
+    assert two.read("p/out/99") == b"x\n" and two.ran().count("x") == 1
+
+
+def test_of_two_that_are_bad_none_goes(two):
+    text = LACKING % (8, HELD, "0.1")
+    two.write("p/two.yaml", text.replace("1000", "6"))
+    runs = [start(two, "-j1", EBBTEST_NEEDS="missing"), join(two, "-j1", "--wait", "10s",
+                                                               EBBTEST_NEEDS="missing")]
+    assert [r.wait(20).code for r in runs] == [1, 1]
+    assert not kinds(two, "set-aside") and two.ran() == []
+
+
+def test_the_last_one_stays(two):
+    """Others did what failed here, and are leaving: then nobody would be left."""
+    two.write("p/two.yaml", LACKING % (6, HELD, "0"))
+    two.hold()
+    bad = start(two, "-j1", EBBTEST_NEEDS="missing")
+    wait_until_failed(two, 1, 6)
+    good = join(two, "-j3")
+    wait_for_lines(two, 3)
+    os.kill(good.pid, signal.SIGTERM)
+    ebbtest.wait_until(lambda: kinds(two, "drain"), 5, "it drains")
+    assert [w["draining"] for w in workers(two)] == [False, True]
+    two.release()
+    assert good.wait(10).code == 75
+    assert ended(two)[DONE] == 3
+    n = ended(two)[FAILED]
+    ebbtest.wait_until(lambda: ended(two)[FAILED] > n + 6, 10, "it goes on")  # for a second
+    assert bad.poll() is None and not kinds(two, "set-aside")
+    two.write("p/missing", "")
+    assert bad.wait(20).code == 0, bad.err()
+    check_lacking(two, 6)
+
+
 @pytest.mark.alone
 def test_an_idle_worker_costs_next_to_nothing(two):
     two.hold()

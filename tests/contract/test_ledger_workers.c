@@ -181,6 +181,117 @@ static void changes(void **state)
 	ledger_close(other);
 }
 
+/* ---- shards that fail on one worker and are done on another ---- */
+
+static void comes_to(struct fix *f, int64_t worker, enum cause cause)
+{
+	const struct retry_policy policy = {.limit = {0}};
+	struct ledger_attempt a;
+	struct ledger_shard s;
+	struct shard now;
+	struct error err;
+
+	claim_n(f->l, f->stage, worker, 1, 1, &s);
+	a = attempt_of(s.s.epoch, worker, cause, 10);
+	if (cause == CAUSE_DONE)
+		OK(ledger_accept(f->l, s.row, &a, NULL, 0, NULL, &err));
+	else
+		OK(ledger_end(f->l, s.row, &a, &policy, false, 0, &now, &err));
+	ledger_shard_free(&s);
+}
+
+static enum ledger_elsewhere elsewhere(struct fix *f, int64_t worker, int64_t ordinal)
+{
+	struct ledger_shard s = shard_at(f->l, f->stage, ordinal);
+	enum ledger_elsewhere got;
+	struct error err;
+
+	OK(ledger_elsewhere(f->l, worker, &s.row, 1, &got, &err));
+	ledger_shard_free(&s);
+	return got;
+}
+
+static void done_elsewhere(void **state)
+{
+	struct fix *f = *state;
+	int64_t bad = f->worker;
+	int64_t good = worker_make(f->l, "good", f->run.id);
+	int64_t other = worker_make(f->l, "other", f->run.id);
+
+	plan_many(f->l, f->stage, "i", 6);
+	comes_to(f, bad, CAUSE_FAILED);
+	assert_int_equal(elsewhere(f, bad, 0), ELSEWHERE_NOTHING);
+	comes_to(f, good, CAUSE_DONE);
+	assert_int_equal(elsewhere(f, bad, 0), ELSEWHERE_DONE);
+	assert_int_equal(elsewhere(f, good, 0), ELSEWHERE_NOTHING);
+	assert_int_equal(elsewhere(f, other, 0), ELSEWHERE_NOTHING);
+	/* Failed on others too, and then done. */
+	comes_to(f, bad, CAUSE_INFRASTRUCTURE);
+	comes_to(f, other, CAUSE_FAILED);
+	assert_int_equal(elsewhere(f, bad, 1), ELSEWHERE_FAILED);
+	assert_int_equal(elsewhere(f, other, 1), ELSEWHERE_NOTHING);
+	comes_to(f, good, CAUSE_DONE);
+	assert_int_equal(elsewhere(f, bad, 1), ELSEWHERE_DONE);
+	assert_int_equal(elsewhere(f, other, 1), ELSEWHERE_DONE);
+	assert_int_equal(elsewhere(f, good, 1), ELSEWHERE_NOTHING);
+	/* Done where it had failed. */
+	comes_to(f, bad, CAUSE_FAILED);
+	comes_to(f, bad, CAUSE_DONE);
+	assert_int_equal(elsewhere(f, bad, 2), ELSEWHERE_NOTHING);
+	/* Stopped or lost is not failed, here or there. */
+	comes_to(f, bad, CAUSE_INTERRUPTED);
+	comes_to(f, bad, CAUSE_LOST);
+	comes_to(f, good, CAUSE_DONE);
+	assert_int_equal(elsewhere(f, bad, 3), ELSEWHERE_NOTHING);
+	comes_to(f, bad, CAUSE_FAILED);
+	comes_to(f, good, CAUSE_INTERRUPTED);
+	assert_int_equal(elsewhere(f, bad, 4), ELSEWHERE_NOTHING);
+}
+
+static void several_elsewhere(void **state)
+{
+	struct fix *f = *state;
+	int64_t good = worker_make(f->l, "good", f->run.id);
+	int64_t rows[3] = {INT64_C(1) << 40};
+	enum ledger_elsewhere got[3] = {ELSEWHERE_DONE, ELSEWHERE_DONE, ELSEWHERE_DONE};
+	struct ledger_shard s;
+	struct error err;
+	int i;
+
+	plan_many(f->l, f->stage, "i", 2);
+	for (i = 0; i < 2; i++) {
+		comes_to(f, f->worker, CAUSE_FAILED);
+		comes_to(f, good, i == 0 ? CAUSE_DONE : CAUSE_FAILED);
+		s = shard_at(f->l, f->stage, i);
+		rows[i + 1] = s.row;
+		ledger_shard_free(&s);
+	}
+	OK(ledger_elsewhere(f->l, f->worker, rows, 3, got, &err));
+	assert_true(got[0] == ELSEWHERE_NOTHING && got[1] == ELSEWHERE_DONE &&
+	    got[2] == ELSEWHERE_FAILED);
+	OK(ledger_elsewhere(f->l, f->worker, rows, 0, got, &err));
+}
+
+/* What was done before it failed here was of another input. */
+static void done_elsewhere_before(void **state)
+{
+	const struct file_version changed = {.exists = true, .size = 9, .mtime_ns = 9};
+	struct fix *f = *state;
+	int64_t good = worker_make(f->l, "good", f->run.id);
+	struct ledger_shard s;
+	struct error err;
+
+	plan_many(f->l, f->stage, "i", 1);
+	comes_to(f, good, CAUSE_DONE);
+	s = shard_at(f->l, f->stage, 0);
+	OK(ledger_input_changed(f->l, s.row, &changed, &err));
+	ledger_shard_free(&s);
+	comes_to(f, f->worker, CAUSE_FAILED);
+	assert_int_equal(elsewhere(f, f->worker, 0), ELSEWHERE_NOTHING);
+	comes_to(f, good, CAUSE_DONE);
+	assert_int_equal(elsewhere(f, f->worker, 0), ELSEWHERE_DONE);
+}
+
 static void history(void **state)
 {
 	struct fix *f = *state;
@@ -276,7 +387,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(what_is_known), CASE(numbers), CASE(drain_by_name), CASE(drain_a_pool),
 		CASE(asked_again), CASE(changes), CASE(history), CASE(runs_by_pipeline),
-		CASE(carrying),
+		CASE(carrying), CASE(done_elsewhere), CASE(several_elsewhere),
+		CASE(done_elsewhere_before),
 	};
 
 	return RUN_FOR_ALL(tests);
