@@ -74,7 +74,10 @@ static enum status do_group(struct prefill *p, size_t max, struct error *e)
 
 static enum status fill(struct prefill *p, int64_t count, struct error *e)
 {
-	struct retry_policy policy = retry_policy_default();
+	const struct retry_policy policy = retry_policy_default();
+	const struct retry_policy *policies[] = {&policy};
+	const struct ledger_burial how = {.cause = CAUSE_INTERRUPTED, .policy = policies,
+	    .n_policies = 1};
 	struct ledger_stage stage;
 	int64_t lost;
 	enum status st = join(p, e);
@@ -91,8 +94,7 @@ static enum status fill(struct prefill *p, int64_t count, struct error *e)
 		st = do_group(p, left < GROUP ? left : GROUP, e);
 	}
 	if (st == ST_OK)
-		st = ledger_worker_end(p->ledger, p->me.id, CAUSE_INTERRUPTED, &policy, NULL, NULL,
-		    &lost, e);
+		st = ledger_worker_end(p->ledger, p->me.id, &how, &lost, e);
 	return st;
 }
 

@@ -194,7 +194,6 @@ static enum status retire_manifest(struct driving *g, const struct ledger_stage 
  * that is over are about to leave. */
 static enum status wait_for_others(struct driving *g, struct error *e)
 {
-	const struct retry_policy *policy = &g->d->pipeline->stage[0].retry;
 	int64_t end = sys_boot_ns() / 1000000 + (g->run.state == RUN_ACTIVE ? 0 : LEAVE_WAIT_MS);
 	struct ledger_worker one;
 	int64_t lost;
@@ -202,7 +201,8 @@ static enum status wait_for_others(struct driving *g, struct error *e)
 	size_t n;
 
 	for (;;) {
-		st = sweep_workers(g->state, g->ledger, g->run.id, 0, policy, false, &lost, e);
+		st = sweep_workers(g->state, g->ledger, g->run.id, 0, g->d->pipeline,
+		    false, &lost, e);
 		if (st == ST_OK)
 			st = ledger_workers(g->ledger, g->run.id, &one, 1, &n, e);
 		if (st != ST_OK || n == 0)
@@ -364,7 +364,7 @@ static enum status go_on(struct driving *g, const struct ledger_run_def *def, st
 		st = go_on_as_said(g, def, e);
 	else if (st == ST_OK) /* who died after the last seal was not missed yet */
 		st = sweep_workers(g->state, g->ledger, g->run.id, 0,
-		    &g->d->pipeline->stage[0].retry, false, &lost, e);
+		    g->d->pipeline, false, &lost, e);
 	return st;
 }
 

@@ -146,10 +146,8 @@ struct ledger_backend {
 	    struct error *e);
 	enum status (*worker_drain)(struct ledger *l, int64_t run,
 	    const struct ledger_drain *drain, int64_t *n, struct error *e);
-	enum status (*worker_end)(struct ledger *l, int64_t worker, enum cause cause,
-	    const struct retry_policy *policy,
-	    int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch), void *arg, int64_t *lost,
-	    struct error *e);
+	enum status (*worker_end)(struct ledger *l, int64_t worker, const struct ledger_burial *how,
+	    int64_t *lost, struct error *e);
 	enum status (*worker_list)(struct ledger *l, int64_t run, struct ledger_worker **out,
 	    size_t *n, struct error *e);
 	enum status (*spent_put)(struct ledger *l, int64_t worker, int64_t present_ms,

@@ -598,17 +598,14 @@ enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledg
 	return st == ST_OK ? l->backend->worker_drain(l, run, drain, n, e) : st;
 }
 
-enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
-    void *arg, int64_t *lost, struct error *e)
+enum status ledger_worker_end(struct ledger *l, int64_t worker, const struct ledger_burial *how,
+    int64_t *lost, struct error *e)
 {
 	enum status st = must_write(l, e);
 
-	assert(cause > CAUSE_DONE && cause < CAUSE_COUNT);
+	assert(how->cause > CAUSE_DONE && how->cause < CAUSE_COUNT && how->n_policies > 0);
 	*lost = 0;
-	if (st != ST_OK)
-		return st;
-	return l->backend->worker_end(l, worker, cause, policy, ran_ms, arg, lost, e);
+	return st == ST_OK ? l->backend->worker_end(l, worker, how, lost, e) : st;
 }
 
 enum status ledger_worker_list(struct ledger *l, int64_t run, struct ledger_worker **out,

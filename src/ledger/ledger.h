@@ -570,17 +570,26 @@ struct ledger_drain {
  * of, be it again. None is no error. */
 enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledger_drain *drain,
     int64_t *n, struct error *e) MUST_USE;
+/* What becomes of the shards that a worker held. */
+struct ledger_burial {
+	enum cause cause; /* CAUSE_LOST, or CAUSE_INTERRUPTED for a worker that leaves */
+	/* Of each stage of the run, in their order; at least one. A stage beyond them has
+	 * the last. */
+	const struct retry_policy *const *policy;
+	size_t n_policies;
+	/* For how long the attempt ran, as far as is known; -1: it was only claimed, and
+	 * is given back. NULL: all had started, 0 ms. Called within the transaction; must
+	 * not call the ledger. */
+	int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch);
+	void *arg;
+};
+
 /* The worker is dead or fenced (the caller has made sure: its lock is free, or
- * it has been ended): its leased shards end with `cause` (CAUSE_LOST, or
- * CAUSE_INTERRUPTED for a worker that leaves), except that those which
- * `ran_ms` says (-1) were only claimed are given back; else it says how long the
- * attempt ran, as far as is known (NULL: all had started, 0 ms). Its
- * accepted shards can be taken, its leases by name are released. *lost is how
- * many had started. A worker that is gone is fine. `ran_ms` is called within
- * the transaction and must not call the ledger. */
-enum status ledger_worker_end(struct ledger *l, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
-    void *arg, int64_t *lost, struct error *e) MUST_USE;
+ * it has been ended): its leased shards end so. Its accepted shards can be taken,
+ * its leases by name are released. *lost is how many had started. A worker that is
+ * gone is fine. */
+enum status ledger_worker_end(struct ledger *l, int64_t worker, const struct ledger_burial *how,
+    int64_t *lost, struct error *e) MUST_USE;
 
 /* Every worker of a run, those that are gone too, oldest first; *out is one block
  * to free. */

@@ -244,19 +244,38 @@ static enum status held_rows(struct sqlite_ledger *l, int64_t worker, struct row
 	return q_end(&q, st, e);
 }
 
+static enum status policy_of(struct sqlite_ledger *l, int64_t stage,
+    const struct ledger_burial *how, const struct retry_policy **out, struct error *e)
+{
+	int64_t number;
+	struct q q;
+	enum status st;
+
+	q_open(&q, l, "SELECT number FROM stage WHERE id = ?");
+	q_int(&q, stage);
+	st = q_value(&q, 0, &number, e);
+	if (st == ST_OK)
+		*out = how->policy[number >= 0 && number < (int64_t)how->n_policies ? (size_t)number
+		    : how->n_policies - 1];
+	return st;
+}
+
 static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worker,
-    enum cause cause, const struct retry_policy *policy, int64_t ran_ms, struct error *e)
+    const struct ledger_burial *how, int64_t ran_ms, struct error *e)
 {
 	struct shard_event ev = {
-		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = cause,
+		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = how->cause,
 	};
 	struct ledger_attempt a = {
-		.epoch = r->s.epoch, .worker = worker, .cause = cause, .exit_code = -1,
+		.epoch = r->s.epoch, .worker = worker, .cause = how->cause, .exit_code = -1,
 		.run_ms = ran_ms,
 	};
+	const struct retry_policy *policy = NULL;
 	bool taken = false;
 	enum status st = checkpoint_is_of(l, r->row, r->s.epoch, &ev.progressed, &a.kept_ms, e);
 
+	if (st == ST_OK)
+		st = policy_of(l, r->stage, how, &policy, e);
 	if (st == ST_OK)
 		st = row_step(l, r, &ev, policy, &taken, e);
 	if (st != ST_OK || !taken)
@@ -286,9 +305,8 @@ static enum status leave(struct sqlite_ledger *l, int64_t worker, struct error *
 	return q_run(&q, e);
 }
 
-enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause cause,
-    const struct retry_policy *policy, int64_t (*ran_ms)(void *arg, int64_t row, int64_t epoch),
-    void *arg, int64_t *lost, struct error *e)
+enum status sqlite_worker_end(struct ledger *base, int64_t worker,
+    const struct ledger_burial *how, int64_t *lost, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	struct row *rows = NULL;
@@ -300,12 +318,13 @@ enum status sqlite_worker_end(struct ledger *base, int64_t worker, enum cause ca
 		return st;
 	st = held_rows(l, worker, &rows, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
-		int64_t ran = ran_ms == NULL ? 0 : ran_ms(arg, rows[i].row, rows[i].s.epoch);
+		int64_t ran = how->ran_ms == NULL ? 0
+		    : how->ran_ms(how->arg, rows[i].row, rows[i].s.epoch);
 
-		st = end_row(l, &rows[i], worker, cause, policy, ran, e);
+		st = end_row(l, &rows[i], worker, how, ran, e);
 		*lost += ran >= 0;
 	}
-	if (st == ST_OK && cause == CAUSE_LOST)
+	if (st == ST_OK && how->cause == CAUSE_LOST)
 		st = spent_void_rest(l, worker, e);
 	if (st == ST_OK)
 		st = leave(l, worker, e);

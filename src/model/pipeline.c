@@ -549,3 +549,13 @@ void pipeline_title(const struct pipeline *p, struct buf *out)
 		str_display(out, p->param[i].value, strlen(p->param[i].value), 60);
 	}
 }
+
+size_t pipeline_policies(const struct pipeline *p,
+    const struct retry_policy *out[PIPELINE_STAGES_MAX])
+{
+	size_t i;
+
+	for (i = 0; i < p->n_stages && i < PIPELINE_STAGES_MAX; i++)
+		out[i] = &p->stage[i].retry;
+	return i;
+}

@@ -43,4 +43,8 @@ enum status pipeline_key(const struct pipeline *p, const char *place,
 /* One line for people: name and parameters, or the command. */
 void pipeline_title(const struct pipeline *p, struct buf *out);
 
+/* The retry policies of the stages, in their order; lent. Their number. */
+size_t pipeline_policies(const struct pipeline *p,
+    const struct retry_policy *out[PIPELINE_STAGES_MAX]);
+
 #endif

@@ -154,8 +154,8 @@ static enum status find_other(struct aside_op *o, struct ledger *l, struct error
 	int64_t lost;
 	size_t n = 0;
 	size_t i;
-	enum status st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-	    &w->pipeline->stage[0].retry, &lost, e);
+	enum status st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id, w->pipeline,
+	    loop_just_woke(w), &lost, e);
 
 	o->other = false;
 	if (st == ST_OK)

@@ -67,7 +67,7 @@ static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
 
 	if (o->sweep)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-		    &w->pipeline->stage[0].retry, o->just_woken, &o->lost, e);
+		    w->pipeline, o->just_woken, &o->lost, e);
 	for (o->n = 0; st == ST_OK && o->n < w->n_stages; o->n++) {
 		struct looked *of = &o->looked[o->n];
 

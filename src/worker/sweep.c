@@ -118,7 +118,7 @@ static bool stays_expired(struct ledger *l, const struct ledger_worker *w)
  * time first: said twice it is the same, and a worker that has ended is not buried
  * again. */
 static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w,
-    const struct retry_policy *policy, struct remains *left, int64_t *lost, struct error *e)
+    const struct pipeline *p, struct remains *left, int64_t *lost, struct error *e)
 {
 	struct ledger_event ev = {.worker = w->id, .kind = "takeover"};
 	bool own = !ledger_in_group(l);
@@ -133,7 +133,11 @@ static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w
 		st = account_bury(left->slots, l, w->id, now.present_ms, e);
 	}
 	if (st == ST_OK && !now.gone) {
-		st = ledger_worker_end(l, w->id, CAUSE_LOST, policy, ran_ms, left, lost, e);
+		const struct retry_policy *policies[PIPELINE_STAGES_MAX];
+		const struct ledger_burial how = {.cause = CAUSE_LOST, .policy = policies,
+		    .n_policies = pipeline_policies(p, policies), .ran_ms = ran_ms, .arg = left};
+
+		st = ledger_worker_end(l, w->id, &how, lost, e);
 		(void)snprintf(ev.text, sizeof(ev.text), "w%d (pid %d) is gone: %lld attempt%s "
 		    "lost", w->number, w->pid, (long long)*lost, *lost == 1 ? "" : "s");
 		if (st == ST_OK)
@@ -147,7 +151,7 @@ static enum status end_in_ledger(struct ledger *l, const struct ledger_worker *w
 }
 
 static enum status bury(struct state *state, struct ledger *l, const struct ledger_worker *w,
-    const struct retry_policy *policy, int64_t *lost, struct error *e)
+    const struct pipeline *p, int64_t *lost, struct error *e)
 {
 	struct remains left = {NULL, 0};
 	struct buf path = {0};
@@ -166,7 +170,7 @@ static enum status bury(struct state *state, struct ledger *l, const struct ledg
 			log_line(LOG_INFO, "ended %d processes that a worker left", ended);
 	}
 	if (st == ST_OK)
-		st = end_in_ledger(l, w, policy, &left, lost, e);
+		st = end_in_ledger(l, w, p, &left, lost, e);
 	slots_close(left.slots);
 	if (st == ST_OK) {
 		state_path(state, &path, "workers/%s", w->name);
@@ -193,7 +197,7 @@ static bool lock_becomes_free(struct state *state, const char *lock)
 }
 
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
-    const struct retry_policy *policy, bool just_woken, int64_t *lost, struct error *e)
+    const struct pipeline *p, bool just_woken, int64_t *lost, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
 	size_t n = 0;
@@ -220,7 +224,7 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 		    (!just_woken || is_stopped(w)) : stays_expired(l, w)) && end_holder(state, w))
 			dead = !ledger_in_group(l) && lock_becomes_free(state, lock);
 		if (dead)
-			st = bury(state, l, w, policy, &its_lost, e);
+			st = bury(state, l, w, p, &its_lost, e);
 		*lost += its_lost;
 	}
 	free(list);

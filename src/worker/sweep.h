@@ -5,11 +5,13 @@
 
 #include "base/status.h"
 #include "ledger/ledger.h"
+#include "model/pipeline.h"
 #include "worker/state.h"
 
 /* Looks at every worker of the run (0: of all runs) that has not left: one
  * whose lock is free, or that was here before the last boot, is dead: its
- * leftover children are ended, its shards become ready again. One whose
+ * leftover children are ended, its shards become ready again, or not, as the policies
+ * of their stages in `p` say. One whose
  * lease ran out while its lock is held is frozen: it is killed first (pid and
  * start time must agree) and then treated the same. *lost counts shards that
  * had been started. Workers that are alive are left alone. Within a group of the
@@ -18,7 +20,7 @@
  * the machine may have slept; in a group the caller says with `just_woken` that this
  * may be so, and only those that are stopped are killed. */
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
-    const struct retry_policy *policy, bool just_woken, int64_t *lost,
+    const struct pipeline *p, bool just_woken, int64_t *lost,
     struct error *e) MUST_USE;
 
 /* For a run whose lock is held: kills holders whose lease is over. True if one

@@ -211,7 +211,7 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 		st = aside_create(&w->aside, e);
 	if (st == ST_OK)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
-		    &w->pipeline->stage[0].retry, false, &lost, e);
+		    w->pipeline, false, &lost, e);
 	if (st == ST_OK)
 		st = first_look(w, l, e);
 	if (st != ST_OK)
@@ -355,13 +355,15 @@ static const char *how_it_left(const struct worker_result *r)
 /* What is left is handed back, and the last is said of the time, in one step. */
 static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 {
+	const struct retry_policy *policies[PIPELINE_STAGES_MAX];
+	const struct ledger_burial how = {.cause = w->end_cause, .policy = policies,
+	    .n_policies = pipeline_policies(w->pipeline, policies), .ran_ms = ran_here, .arg = w};
 	int64_t lost;
 	enum status st = ledger_begin(l, e);
 
 	if (st != ST_OK)
 		return st;
-	st = ledger_worker_end(l, w->me.id, w->end_cause, &w->pipeline->stage[0].retry,
-	    ran_here, w, &lost, e);
+	st = ledger_worker_end(l, w->me.id, &how, &lost, e);
 	if (st == ST_OK)
 		st = account_record(w->account, l, w->me.id, sys_boot_ns(), e);
 	if (st == ST_OK)

@@ -213,6 +213,17 @@ static inline enum shard_state state_at(struct ledger *l, int64_t stage, int64_t
 	return s.s.state;
 }
 
+/* Ended, with one policy for all stages. */
+static inline enum status worker_end(struct ledger *l, int64_t worker, enum cause cause,
+    const struct retry_policy *policy, int64_t (*ran_ms)(void *, int64_t, int64_t), void *arg,
+    int64_t *lost, struct error *err)
+{
+	const struct ledger_burial how = {.cause = cause, .policy = &policy, .n_policies = 1,
+	    .ran_ms = ran_ms, .arg = arg};
+
+	return ledger_worker_end(l, worker, &how, lost, err);
+}
+
 static inline int32_t occurrence_at(struct ledger *l, int64_t stage, int64_t ordinal)
 {
 	struct ledger_shard s = shard_at(l, stage, ordinal);

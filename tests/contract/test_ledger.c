@@ -543,10 +543,10 @@ static void workers(void **state)
 	assert_int_equal(n, 1);
 	free_n(again, 1);
 
-	OK(ledger_worker_end(f->l, f->worker, CAUSE_LOST, &policy, only_first_row, &got[0].row,
+	OK(worker_end(f->l, f->worker, CAUSE_LOST, &policy, only_first_row, &got[0].row,
 	    &lost, &err));
 	assert_int_equal(lost, 1);
-	OK(ledger_worker_end(f->l, f->worker, CAUSE_LOST, &policy, NULL, NULL, &lost, &err));
+	OK(worker_end(f->l, f->worker, CAUSE_LOST, &policy, NULL, NULL, &lost, &err));
 	assert_int_equal(lost, 0);
 	IS(ST_FENCED, ledger_worker_renew(f->l, f->worker, 1, &err));
 	IS(ST_FENCED, ledger_claim(f->l, f->stage, f->worker, 9, 1, again, &n, &next, &err));
@@ -571,7 +571,7 @@ static void workers(void **state)
 	OK(ledger_published(f->l, again[0].row, again[0].s.epoch, &err));
 	free_n(again, 1);
 	free_n(got, 4);
-	OK(ledger_worker_end(f->l, second, CAUSE_INTERRUPTED, &policy, NULL, NULL, &lost, &err));
+	OK(worker_end(f->l, second, CAUSE_INTERRUPTED, &policy, NULL, NULL, &lost, &err));
 	assert_int_equal(lost, 3);
 	assert_int_equal(stage_of(f->l, f->stage).ended[CAUSE_INTERRUPTED], 3);
 	assert_int_equal(stage_of(f->l, f->stage).count[SHARD_READY], 3);

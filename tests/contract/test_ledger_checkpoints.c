@@ -108,7 +108,7 @@ static void progress_spares_the_budget(void **state)
 		c = made(s.s.epoch, 10 + i);
 		OK(ledger_checkpoint(f->l, s.row, &c, &err));
 		ledger_shard_free(&s);
-		OK(ledger_worker_end(f->l, w, CAUSE_LOST, &twice, NULL, NULL, &lost, &err));
+		OK(worker_end(f->l, w, CAUSE_LOST, &twice, NULL, NULL, &lost, &err));
 		assert_int_equal(state_at(f->l, f->stage, 0), SHARD_READY);
 	}
 	claim_n(f->l, f->stage, f->worker, 1, 1, &s);

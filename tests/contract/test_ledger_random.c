@@ -123,7 +123,7 @@ static void play_once(struct play *p, int who)
 	switch (roll(&p->dice, 12)) {
 	case 0: play_plan(p, l); break;
 	case 1:
-		OK(ledger_worker_end(l, p->worker[who], CAUSE_LOST, &policy, NULL, NULL, &lost,
+		OK(worker_end(l, p->worker[who], CAUSE_LOST, &policy, NULL, NULL, &lost,
 		    &err));
 		(void)snprintf(name, sizeof(name), "p%d", p->names++);
 		p->worker[who] = worker_make(l, name, p->f->run.id);

@@ -350,6 +350,45 @@ static void the_worst_shards(void **state)
 	free_n(got, 4);
 }
 
+/* Each stage's shards end by its own policy; one beyond them has the last. */
+static void each_by_its_own_policy(void **state)
+{
+	static const struct retry_policy patient = {.limit = {[CAUSE_LOST] = 9}};
+	static const struct retry_policy strict = {.limit = {[CAUSE_LOST] = 1}};
+	const struct retry_policy *policies[] = {&patient, &strict};
+	struct ledger_burial how = {.cause = CAUSE_LOST, .policy = policies, .n_policies = 2};
+	struct fix *f = *state;
+	struct ledger_stage stage[2];
+	struct ledger_shard got[2];
+	struct error err;
+	int64_t lost;
+	size_t n;
+	int i;
+
+	OK(ledger_run_renew(f->l, &f->run, &two_stages, &err));
+	f->stage = f->run.stage;
+	OK(ledger_run_stages(f->l, f->run.id, 0, stage, 2, &n, &err));
+	for (i = 0; i < 2; i++)
+		plan_many(f->l, stage[i].id, i == 0 ? "a" : "b", 1);
+	for (n = 2; n >= 1; n--) {
+		int64_t w = worker_make(f->l, n == 2 ? "x" : "y", f->run.id);
+
+		for (i = 0; i < 2; i++)
+			claim_n(f->l, stage[i].id, w, 1, 1, &got[i]);
+		how.n_policies = n;
+		OK(ledger_worker_end(f->l, w, &how, &lost, &err));
+		assert_int_equal(lost, 2);
+		assert_int_equal(state_at(f->l, stage[0].id, 0), SHARD_READY);
+		assert_int_equal(state_at(f->l, stage[1].id, 0), n == 2 ? SHARD_SET_ASIDE : SHARD_READY);
+		free_n(got, 2);
+		if (n == 2) {
+			int64_t retried;
+
+			OK(ledger_retry(f->l, stage[1].id, 0, &retried, &err));
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +396,7 @@ int main(void)
 		CASE(generations_of_two), CASE(renewed),
 		CASE(time_is_said_and_counted),
 		CASE(time_of_groups_and_generations), CASE(the_worst_shards),
+		CASE(each_by_its_own_policy),
 	};
 
 	return RUN_FOR_ALL(tests);

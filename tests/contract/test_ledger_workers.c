@@ -44,7 +44,7 @@ static void leaves(struct fix *f, int64_t id)
 	struct error err;
 	int64_t lost;
 
-	OK(ledger_worker_end(f->l, id, CAUSE_INTERRUPTED, &policy, NULL, NULL, &lost, &err));
+	OK(worker_end(f->l, id, CAUSE_INTERRUPTED, &policy, NULL, NULL, &lost, &err));
 }
 
 static void what_is_known(void **state)
