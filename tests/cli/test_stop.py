@@ -227,6 +227,7 @@ def test_plain_tasks_get_done_between_drains(box):
     assert sorted(os.listdir(box.path("out"))) == list("0123")
 
 
+@pytest.mark.alone
 def test_a_new_worker_knows_what_such_tasks_take(box):
     """By the ledger, so that what will be done in time is not told in the last quarter."""
     box.write("p.yaml", PLAIN % (3, LOG, "2.4"))
