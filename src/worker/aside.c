@@ -251,7 +251,7 @@ static void done_aside(struct op *op)
 	w->aside->asking = false;
 	if (op->status != ST_OK)
 		loop_fatal(w, op->status, &op->error);
-	else if (w->stop_level == 0 && !w->failed_stop)
+	else if (!w->closing && w->stop_level == 0 && !w->failed_stop)
 		judge_answer(w, o);
 	free(o);
 }
@@ -286,8 +286,8 @@ void aside_look(struct work *w)
 	struct aside_op *o;
 	size_t i;
 
-	if (s->n < ASIDE_SHARDS || s->asking || w->stop_level > 0 || w->failed_stop ||
-	    reads_a_list(w))
+	if (s->n < ASIDE_SHARDS || s->asking || w->closing || w->stop_level > 0 ||
+	    w->failed_stop || reads_a_list(w))
 		return;
 	o = mem_zero(sizeof(*o));
 	if (o == NULL)
