@@ -78,12 +78,12 @@ static bool mount_shows(const char *line, const char *path, struct buf *folder)
 
 	while (type != NULL && strncmp(type, "- ", 2) != 0)
 		type = field_at(type, 1);
-	if (root == NULL || type == NULL || strncmp(type, "- cgroup2 ", 10) != 0)
+	if (root == NULL || type == NULL || *root != '/' || strncmp(type, "- cgroup2 ", 10) != 0)
 		return false;
 	add_field(root, &top);
 	if (top.len == 1)
 		buf_cut(&top, 0); /* the whole hierarchy */
-	shows = !top.failed && strncmp(path, top.data, top.len) == 0 &&
+	shows = top.data != NULL && strncmp(path, top.data, top.len) == 0 &&
 	    (path[top.len] == '/' || path[top.len] == '\0');
 	if (shows) {
 		buf_clear(folder);
@@ -214,29 +214,38 @@ static bool is_descendant(int32_t pid, int32_t of)
 	return true;
 }
 
-/* Every process of `from`: all are this one's, *stranger is 0 then; or they are moved
- * `to` another. One that has ended on the way is nobody's. */
-static enum status each_process(const char *from, const char *to, int32_t *stranger,
-    struct error *e)
+/* Is every process in it this one or below it? One that has ended meanwhile is
+ * nobody's. */
+static enum status check_alone(const char *folder, struct error *e)
+{
+	struct buf list = {0};
+	enum status st = read_leaf(folder, "cgroup.procs", &list, e);
+	char *save = NULL;
+	char *word = list.len == 0 ? NULL : strtok_r(list.data, "\n", &save);
+	struct proc_stat now;
+
+	for (; st == ST_OK && word != NULL; word = strtok_r(NULL, "\n", &save)) {
+		int32_t one = (int32_t)strtol(word, NULL, 10); /* 0: not to be seen from here */
+
+		if (!is_descendant(one, (int32_t)getpid()) && (one == 0 || proc_stat_read(one, &now)))
+			st = error_set(e, ST_BUSY, "%s holds other processes too (such as %d); "
+			    "systemd-run --user --scope -p Delegate=yes ebb ... starts ebb in a "
+			    "cgroup of its own", folder, one);
+	}
+	buf_free(&list);
+	return st;
+}
+
+static enum status move_all(const char *from, const char *to, struct error *e)
 {
 	struct buf list = {0};
 	enum status st = read_leaf(from, "cgroup.procs", &list, e);
 	char *save = NULL;
-	char *word;
+	char *word = list.len == 0 ? NULL : strtok_r(list.data, "\n", &save);
 
-	for (word = list.len == 0 ? NULL : strtok_r(list.data, "\n", &save);
-	    st == ST_OK && word != NULL; word = strtok_r(NULL, "\n", &save)) {
-		int32_t pid = (int32_t)strtol(word, NULL, 10);
-		struct proc_stat now;
-		int err;
+	for (; st == ST_OK && word != NULL; word = strtok_r(NULL, "\n", &save)) {
+		int err = put_word(to, "cgroup.procs", word);
 
-		if (to == NULL) {
-			if (!is_descendant(pid, (int32_t)getpid()) &&
-			    (pid == 0 || proc_stat_read(pid, &now)))
-				*stranger = pid;
-			continue;
-		}
-		err = put_word(to, "cgroup.procs", word);
 		if (err != 0 && err != ESRCH)
 			st = error_os(e, err, "cannot move process %s to %s", word, to);
 	}
@@ -267,7 +276,7 @@ static void move_back(const char *folder)
 	if (!leaf.failed && !base.failed && access(leaf.data, F_OK) == 0) {
 		(void)put_word(folder, "cgroup.subtree_control", "-memory");
 		(void)put_word(base.data, "cgroup.subtree_control", "-memory");
-		(void)each_process(leaf.data, base.data, NULL, NULL);
+		(void)move_all(leaf.data, base.data, NULL);
 	}
 	buf_free(&leaf);
 	buf_free(&base);
@@ -291,7 +300,6 @@ static void remove_folder(const char *folder)
 static enum status make_room(const char *base, const char *folder, struct error *e)
 {
 	struct buf leaf = {0};
-	int32_t stranger = 0;
 	int err = EBUSY;
 	enum status st;
 	int i;
@@ -299,15 +307,11 @@ static enum status make_room(const char *base, const char *folder, struct error 
 	buf_printf(&leaf, "%s/main", folder);
 	st = buf_check(&leaf, e);
 	if (st == ST_OK)
-		st = each_process(base, NULL, &stranger, e);
-	if (st == ST_OK && stranger != 0)
-		st = error_set(e, ST_BUSY, "%s holds other processes too (such as %d); "
-		    "systemd-run --user --scope -p Delegate=yes ebb ... starts ebb in a cgroup of "
-		    "its own", base, stranger);
+		st = check_alone(base, e);
 	if (st == ST_OK && sys_mkdir(leaf.data, 0755) == -1)
 		st = error_os(e, errno, "cannot make the cgroup %s", leaf.data);
 	for (i = 0; st == ST_OK && err == EBUSY && i < MOVE_ROUNDS; i++) {
-		st = each_process(base, leaf.data, NULL, e);
+		st = move_all(base, leaf.data, e);
 		err = put_word(base, "cgroup.subtree_control", "+memory");
 	}
 	if (st == ST_OK && err != 0)

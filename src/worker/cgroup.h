@@ -7,8 +7,9 @@
  * hierarchy's root. Elsewhere a worker moves itself and its guardian into the
  * folder ebb-<name>/main first, and only if the cgroup holds nothing but them.
  *
- * Where it cannot be done, children run without. Nothing here is called, and no
- * system call made, for stages that name no memory. */
+ * Where it cannot be done, children run without. Children of stages that name no
+ * memory cost nothing; a worker without such a stage looks for the note, at its
+ * end, and no more. */
 #ifndef EBB_WORKER_CGROUP_H
 #define EBB_WORKER_CGROUP_H
 

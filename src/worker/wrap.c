@@ -50,7 +50,8 @@ static void note_memory(struct attempt *a)
 	if (use->limit == 0)
 		return;
 	buf_str(&text, use->own ? "killed at its memory limit of "
-	    : "killed because the machine had no more memory, below its own limit of ");
+	    : "killed because the machine or a cgroup above it had no more memory, below its own "
+	    "limit of ");
 	str_size(&text, use->limit);
 	if (use->peak > 0) {
 		buf_str(&text, " (peak ");
