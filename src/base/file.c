@@ -12,6 +12,8 @@
 
 #include "base/sys.h"
 
+enum { SMALL_FILE = 64 << 10 };
+
 struct file_version file_version_of(const char *path)
 {
 	const struct file_version none = {0};
@@ -67,6 +69,25 @@ enum status file_read(const char *path, size_t max, struct buf *out, struct erro
 	st = read_fd(fd, path, max, out, e);
 	(void)sys_close(fd);
 	return st;
+}
+
+int64_t file_number(const char *path, const char *after)
+{
+	struct buf b = {0};
+	const char *p;
+	int64_t n = -1;
+
+	if (file_read(path, SMALL_FILE, &b, NULL) == ST_OK && b.data != NULL) {
+		p = after == NULL ? b.data : strstr(b.data, after);
+		if (p != NULL) {
+			p += after == NULL ? 0 : strlen(after);
+			p += strspn(p, " \t");
+			if (*p >= '0' && *p <= '9')
+				n = strtoll(p, NULL, 10);
+		}
+	}
+	buf_free(&b);
+	return n;
 }
 
 enum status file_write_all(int fd, const void *data, size_t len, const char *name,

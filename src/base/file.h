@@ -31,6 +31,10 @@ bool file_version_equal(const struct file_version *a, const struct file_version 
  * ST_NOT_FOUND if it is not there. */
 enum status file_read(const char *path, size_t max, struct buf *out, struct error *e) MUST_USE;
 
+/* The number at the beginning of a small file, or right after the first `after` in
+ * it and blanks. -1: no such file, text, or number. */
+int64_t file_number(const char *path, const char *after);
+
 /* Writes all bytes, going on after short writes. */
 enum status file_write_all(int fd, const void *data, size_t len, const char *name,
     struct error *e) MUST_USE;

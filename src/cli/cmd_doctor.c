@@ -14,6 +14,7 @@
 #include "base/sys.h"
 #include "cli/common.h"
 #include "cli/cpus.h"
+#include "worker/cgroup.h"
 #include "worker/guardian.h"
 
 struct doctor_values {
@@ -57,6 +58,20 @@ PRINTF_LIKE(4, 5) static void finding(struct findings *f, bool ok, const char *w
 	f->n++;
 }
 
+static void check_memory(struct findings *f)
+{
+	struct buf where = {0};
+	struct error e;
+
+	if (cgroup_check(&where, &e) == ST_OK)
+		finding(f, true, "memory", "commands are held to resources: {memory: } by cgroups in "
+		    "%s", where.data);
+	else
+		finding(f, true, "memory", "resources: {memory: } decides what runs at once, but "
+		    "nothing is held to it: %s", e.text);
+	buf_free(&where);
+}
+
 static void check_machine(struct findings *f)
 {
 	struct rlimit files;
@@ -76,6 +91,7 @@ static void check_machine(struct findings *f)
 	else
 		finding(f, false, "shell", "%s; commands given as one string need it", e.text);
 	free(bash);
+	check_memory(f);
 }
 
 /* A file made, synced, renamed and removed, as every commit does. */

@@ -40,7 +40,8 @@ static void attempt_line(const struct ledger_attempt *a, int number, struct buf 
 		buf_printf(b, ", exit %d", a->exit_code);
 	buf_str(b, ", ran ");
 	str_duration(b, a->run_ms);
-	if (a->err_bytes == 0 && a->note[0] != '\0')
+	/* Else it is the last line that follows, unless ebb knows better. */
+	if ((a->err_bytes == 0 || a->cause == CAUSE_OUT_OF_MEMORY) && a->note[0] != '\0')
 		buf_printf(b, ": %s", a->note);
 	buf_str(b, a->err_bytes == 0 ? ", wrote nothing to stderr <==\n" : " <==\n");
 }

@@ -41,6 +41,8 @@ struct attempt *attempt_create(struct stage *g, struct ledger_shard *take_shard)
 	a->g = g;
 	a->shard = *take_shard;
 	memset(take_shard, 0, sizeof(*take_shard));
+	a->memory = resources_memory(&w->resources, g->spec,
+	    a->shard.s.count[CAUSE_OUT_OF_MEMORY]);
 	a->all_next = w->all;
 	if (w->all != NULL)
 		w->all->all_prev = a;

@@ -45,9 +45,11 @@ static enum status make_places(struct worker_body *b, int slots, struct error *e
 	if (st == ST_OK) {
 		state_path(b->state, &path, "workers/%s", b->token);
 		b->dir = path.failed ? NULL : mem_dup(path.data, path.len);
-		buf_str(&path, "/slots");
-		st = b->dir == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
-		    : buf_check(&path, e);
+		buf_str(&path, "/cgroup");
+		b->cgroup_note = path.failed ? NULL : mem_dup(path.data, path.len);
+		state_path(b->state, &path, "workers/%s/slots", b->token);
+		st = b->dir == NULL || b->cgroup_note == NULL
+		    ? error_set(e, ST_NO_MEMORY, "out of memory") : buf_check(&path, e);
 	}
 	if (st == ST_OK)
 		st = slots_create(path.data, slots, b->token, &b->slots, e);
@@ -95,7 +97,7 @@ static enum status start_guardian(struct worker_body *b, const int *keep_fds, in
 	struct buf control = {0};
 	struct buf scratch = {0};
 	struct guardian_options go = {.lanes = slots, .slots = b->slots, .err_cap = log_cap_bytes,
-	    .keep_fds = keep};
+	    .keep_fds = keep, .cgroup_note = b->cgroup_note};
 	enum status st;
 	int i;
 
@@ -157,6 +159,8 @@ void worker_body_destroy(struct worker_body *b)
 	guardian_stop(b->guardian);
 	control_destroy(b->control);
 	slots_close(b->slots);
+	if (b->cgroup_note != NULL)
+		cgroup_remove(b->cgroup_note);
 	if (b->dir != NULL && file_remove_tree(b->dir, &e) != ST_OK)
 		log_line(LOG_WARN, "%s", e.text);
 	if (b->lock_fd != -1) {
@@ -165,5 +169,6 @@ void worker_body_destroy(struct worker_body *b)
 		(void)sys_close(b->lock_fd);
 	}
 	free(b->dir);
+	free(b->cgroup_note);
 	free(b);
 }

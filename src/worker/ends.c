@@ -349,7 +349,7 @@ static void take_end(struct work *w, const struct guardian_end *end)
 	w->inflight[end->id % INFLIGHT_MAX] = NULL;
 	w->sent--;
 	w->alone = false;
-	resources_give(&w->resources, a->g->spec, a->gpus);
+	resources_give(&w->resources, a->g->spec, a->memory, a->gpus);
 	if (a->lane >= 0)
 		w->lane_taken[a->lane] = false;
 	a->end = *end;

@@ -221,7 +221,7 @@ enum status guardian_send(struct guardian *g, const struct guardian_spawn *req, 
 {
 	struct wire_head head = {.kind = WIRE_SPAWN, .id = req->id, .lane = req->lane, .row = req->row,
 	    .epoch = req->epoch, .timeout_ms = req->timeout_ms, .offset = req->offset,
-	    .ran_ns = req->ran_ns, .stage = req->stage};
+	    .memory = req->memory, .ran_ns = req->ran_ns, .stage = req->stage};
 	struct buf *b = &g->msg;
 	enum status st;
 

@@ -35,6 +35,7 @@
 
 #include "base/status.h"
 #include "model/spec.h"
+#include "worker/cgroup.h"
 #include "worker/slots.h"
 
 struct guardian; /* the worker's handle */
@@ -47,6 +48,8 @@ struct guardian_options {
 	                         * guardian makes and resets; NULL: none */
 	const char *scratch_dir;/* exists, absolute; a folder a lane is made in it for
 	                         * each child; NULL: none */
+	const char *cgroup_note;/* of cgroup_open, read when a child asks for memory;
+	                         * NULL: none does */
 	int64_t err_cap;        /* bytes of a stderr file that are kept, head and
 	                         * tail; the middle is freed while it runs */
 	const int *keep_fds;    /* the worker's locks, each above 2: the guardian */
@@ -86,6 +89,8 @@ struct guardian_spawn {
 	int64_t timeout_ms;     /* TERM to the group after so long, KILL 5 s after
 	                         * that; 0: none. Measured from the start on
 	                         * CLOCK_MONOTONIC */
+	int64_t memory;         /* bytes that it may use, where that can be enforced
+	                         * (cgroup.h); 0: not limited */
 	bool append;            /* stdout_path is there and goes on */
 	bool one_log;           /* stdout_path is NULL: stdout goes where stderr does */
 	int64_t offset;         /* where it begins: $EBB_OFFSET and the page */
@@ -135,6 +140,7 @@ struct guardian_end {
 	int64_t ended_boot_ns;
 	int64_t cpu_us;
 	int64_t max_rss_kib;
+	struct cgroup_use memory;
 	int64_t out_bytes;    /* size of stdout's file */
 	int64_t err_bytes;    /* bytes written to stderr (before the cap) */
 	/* When there is output in the guardian's own spool (stdout_path was NULL

@@ -395,6 +395,8 @@ _Noreturn void guardian_main(const struct guardian_options *opt, int sock)
 		    "processes in state D");
 		_exit(1);
 	}
+	if (opt->cgroup_note != NULL)
+		cgroup_remove(opt->cgroup_note);
 	/* Whoever buries the worker reads until when its slots were there. */
 	__atomic_store_n(&slots_account(g->slots)->closed_boot_ns, sys_boot_ns(), __ATOMIC_RELEASE);
 	lanes_destroy(g->lanes);

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "worker/cgroup.h"
 #include "worker/control.h"
 #include "worker/orphans.h"
 #include "worker/procs.h"
@@ -61,6 +62,7 @@ struct lanes {
 	struct orphans *orphans;
 	struct task_env *env;
 	struct control *control; /* NULL: none */
+	struct cgroups *cgroups; /* NULL: none */
 	const char *scratch_dir; /* NULL: none */
 	uint32_t n_trash;
 	struct request_list *done;
@@ -129,6 +131,8 @@ struct lanes *lanes_create(const struct guardian_options *opt, struct request_li
 	l->orphans = orphans_create(token, &view);
 	l->env = task_env_create(token);
 	l->scratch_dir = opt->scratch_dir;
+	if (opt->cgroup_note != NULL)
+		l->cgroups = cgroups_create(opt->cgroup_note, opt->lanes);
 	if (opt->control_dir != NULL &&
 	    control_create(opt->control_dir, opt->lanes, &l->control, &e) != ST_OK) {
 		lanes_destroy(l);
@@ -136,7 +140,8 @@ struct lanes *lanes_create(const struct guardian_options *opt, struct request_li
 		return NULL;
 	}
 	if (!make_arrays(l, opt->lanes) || l->spawner == NULL || l->spool == NULL ||
-	    l->orphans == NULL || l->env == NULL) {
+	    l->orphans == NULL || l->env == NULL ||
+	    (l->cgroups == NULL && opt->cgroup_note != NULL)) {
 		lanes_destroy(l);
 		errno = ENOMEM;
 		return NULL;
@@ -153,6 +158,7 @@ void lanes_destroy(struct lanes *l)
 	for (i = 0; l->lane != NULL && i < l->n; i++)
 		request_destroy(l->lane[i].req);
 	control_destroy(l->control);
+	cgroups_destroy(l->cgroups);
 	task_env_destroy(l->env);
 	orphans_destroy(l->orphans);
 	spool_destroy(l->spool);
@@ -346,6 +352,7 @@ static enum spawn_result start_child(struct lanes *l, int i, struct request *r, 
 	}
 	s.argv = task_env_argv(l->env);
 	s.envp = task_env_envp(l->env);
+	s.cgroup_fd = cgroups_begin(l->cgroups, i, r->head.memory);
 	r->end.started_boot_ns = sys_boot_ns();
 	slot_starting(slot, r);
 	sys_point("guardian.spawn.before");
@@ -356,6 +363,10 @@ static enum spawn_result start_child(struct lanes *l, int i, struct request *r, 
 		slot_started(slot, l->lane[i].pid);
 	else
 		slot_state(slot, SLOT_FREE);
+	if (s.cgroup_fd > 0)
+		(void)sys_close(s.cgroup_fd);
+	if (result != SPAWN_OK)
+		cgroups_end(l->cgroups, i, &r->end.memory);
 	errno = saved;
 	return result;
 }
@@ -470,6 +481,7 @@ static void lane_finish(struct lanes *l, int i, bool clean)
 	r->end.out_bytes = sizes.out;
 	r->end.err_bytes = sizes.err;
 	clear_lane(l, i, &r->end);
+	cgroups_end(l->cgroups, i, &r->end.memory);
 	r->end.ended_boot_ns = sys_boot_ns();
 	slot_ended(slots_at(l->slots, i), r->end.ended_boot_ns);
 	sys_point("guardian.end");

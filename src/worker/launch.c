@@ -401,6 +401,7 @@ static enum status send_request(struct work *w, struct attempt *a, struct string
 		.offset = batch_is_on(a) ? a->batch_at : a->from.offset,
 		.append = batch_is_on(a) && a->first_started_ns != 0,
 		.timeout_ms = a->g->spec->timeout_ms,
+		.memory = a->memory,
 		.stage = account_stage(a->g->number),
 		.ran_ns = a->ran_ns,
 	};

@@ -45,7 +45,7 @@ static bool may_send(const struct work *w, const struct attempt *a)
 	size_t limit = exact ? (size_t)w->opt->slots : INFLIGHT_MAX / 2;
 
 	/* Where one stage counts CPUs, all have to. */
-	if (w->alone || (w->special && !resources_fit(&w->resources, a->g->spec)))
+	if (w->alone || (w->special && !resources_fit(&w->resources, a->g->spec, a->memory)))
 		return false;
 	return a->shard.s.alone ? w->sent == 0 : w->sent < limit;
 }
@@ -80,10 +80,10 @@ enum status loop_send(struct attempt *a, struct error *e)
 
 	a->id = new_id(w);
 	a->lane = reserve_lane(w, a->g);
-	resources_take(&w->resources, a->g->spec, &a->gpus);
+	resources_take(&w->resources, a->g->spec, a->memory, &a->gpus);
 	st = launch_attempt(w, a, e);
 	if (st != ST_OK) {
-		resources_give(&w->resources, a->g->spec, a->gpus);
+		resources_give(&w->resources, a->g->spec, a->memory, a->gpus);
 		pump_drop(a->pump);
 		a->pump = NULL;
 		if (a->lane >= 0)

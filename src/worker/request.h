@@ -31,6 +31,7 @@ struct wire_head {
 	int64_t epoch;
 	int64_t timeout_ms;
 	int64_t offset;
+	int64_t memory;
 	int64_t ran_ns; /* for the slot table, as the next */
 	int32_t stage;
 	int32_t spare;

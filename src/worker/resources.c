@@ -6,37 +6,18 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "worker/cgroup.h"
 
-enum { SLOT_MILLI = 1000, SMALL_FILE = 64 << 10 };
-
-/* A number at the beginning of a file; -1: none ("max"). */
-static int64_t number_in(const char *path, const char *after)
-{
-	struct buf b = {0};
-	const char *p;
-	int64_t n = -1;
-
-	if (file_read(path, SMALL_FILE, &b, NULL) == ST_OK && b.data != NULL) {
-		p = after == NULL ? b.data : strstr(b.data, after);
-		if (p != NULL) {
-			p += after == NULL ? 0 : strlen(after);
-			p += strspn(p, " \t");
-			if (*p >= '0' && *p <= '9')
-				n = strtoll(p, NULL, 10);
-		}
-	}
-	buf_free(&b);
-	return n;
-}
+enum { SLOT_MILLI = 1000 };
 
 static int64_t find_memory(void)
 {
-	int64_t kib = number_in("/proc/meminfo", "MemTotal:");
+	int64_t kib = file_number("/proc/meminfo", "MemTotal:");
 	int64_t all = kib < 0 ? INT64_MAX : kib * 1024;
-	int64_t limit = number_in("/sys/fs/cgroup/memory.max", NULL);
+	int64_t limit = cgroup_memory_max();
 
-	if (limit < 0)
-		limit = number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", NULL);
+	if (limit == INT64_MAX)
+		limit = file_number("/sys/fs/cgroup/memory/memory.limit_in_bytes", NULL);
 	return limit >= 0 && limit < all ? limit : all;
 }
 
@@ -59,11 +40,11 @@ static int find_gpus(void)
 	return (int)n;
 }
 
-void resources_find(struct resources *r, int slots)
+void resources_find(struct resources *r, int slots, bool memory)
 {
 	memset(r, 0, sizeof(*r));
 	r->cpu_milli = (int64_t)slots * SLOT_MILLI;
-	r->memory = find_memory();
+	r->memory = memory ? find_memory() : INT64_MAX;
 	r->gpus = find_gpus();
 }
 
@@ -95,15 +76,24 @@ bool resources_are_special(const struct spec *s)
 	return s->cpu_milli > 0 || s->memory > 0 || s->gpus > 0;
 }
 
-bool resources_fit(const struct resources *r, const struct spec *s)
+int64_t resources_memory(const struct resources *r, const struct spec *s, int ends)
+{
+	int64_t asked = s->memory;
+
+	for (; ends > 0 && asked > 0 && asked < r->memory; ends--)
+		asked = asked > r->memory / 2 ? r->memory : asked * 2;
+	return asked;
+}
+
+bool resources_fit(const struct resources *r, const struct spec *s, int64_t memory)
 {
 	if (s->gpus > free_gpus(r))
 		return false;
 	return r->running == 0 || (r->cpu_used + cpu_of(s) <= r->cpu_milli &&
-	    s->memory <= r->memory - r->memory_used);
+	    memory <= r->memory - r->memory_used);
 }
 
-void resources_take(struct resources *r, const struct spec *s, uint64_t *gpus)
+void resources_take(struct resources *r, const struct spec *s, int64_t memory, uint64_t *gpus)
 {
 	int need = s->gpus;
 	int i;
@@ -111,7 +101,7 @@ void resources_take(struct resources *r, const struct spec *s, uint64_t *gpus)
 	*gpus = 0;
 	r->running++;
 	r->cpu_used += cpu_of(s);
-	r->memory_used += s->memory;
+	r->memory_used += memory;
 	for (i = 0; need > 0 && i < r->gpus; i++) {
 		if (r->gpu_taken[i])
 			continue;
@@ -121,13 +111,13 @@ void resources_take(struct resources *r, const struct spec *s, uint64_t *gpus)
 	}
 }
 
-void resources_give(struct resources *r, const struct spec *s, uint64_t gpus)
+void resources_give(struct resources *r, const struct spec *s, int64_t memory, uint64_t gpus)
 {
 	int i;
 
 	r->running--;
 	r->cpu_used -= cpu_of(s);
-	r->memory_used -= s->memory;
+	r->memory_used -= memory;
 	for (i = 0; i < RESOURCES_GPUS_MAX; i++) {
 		if (gpus & (UINT64_C(1) << i))
 			r->gpu_taken[i] = false;

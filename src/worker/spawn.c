@@ -1,11 +1,13 @@
 #include "worker/spawn.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@ struct spawner {
 	pid_t self;
 	bool set_nofile;
 	struct rlimit nofile;
+	struct exec_try *shared; /* for children that do not share all memory; NULL: none yet */
 };
 
 /* Shared with the child until it has called exec. */
@@ -63,6 +66,8 @@ void spawner_destroy(struct spawner *sp)
 	if (sp == NULL)
 		return;
 	(void)munmap(sp->stack, GUARD_SIZE + STACK_SIZE);
+	if (sp->shared != NULL)
+		(void)munmap(sp->shared, sizeof(*sp->shared));
 	free(sp);
 }
 
@@ -95,23 +100,67 @@ failed:
 	return 127;
 }
 
+/* As fork: returns twice, on a copy of the stack. */
+static pid_t clone_into(int cgroup_fd)
+{
+	struct clone_args args = {.flags = CLONE_VFORK | CLONE_INTO_CGROUP,
+	    .exit_signal = SIGCHLD, .cgroup = (unsigned int)cgroup_fd};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+bool spawn_can_enter(int cgroup_fd)
+{
+	pid_t child = clone_into(cgroup_fd);
+
+	if (child == 0)
+		_exit(0);
+	while (child != -1 && waitpid(child, NULL, 0) == -1 && errno == EINTR)
+		;
+	return child != -1;
+}
+
+/* In a cgroup, *a moves to where both see it. */
+static pid_t make_process(struct spawner *sp, struct exec_try **a)
+{
+	pid_t child;
+
+	if ((*a)->s->cgroup_fd == 0)
+		return clone(child_main, sp->stack + GUARD_SIZE + STACK_SIZE,
+		    CLONE_VM | CLONE_VFORK | SIGCHLD, *a);
+	if (sp->shared == NULL) {
+		void *p = mmap(NULL, sizeof(**a), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			return -1;
+		sp->shared = p;
+	}
+	*sp->shared = **a;
+	*a = sp->shared;
+	child = clone_into((*a)->s->cgroup_fd);
+	if (child == 0)
+		_exit(child_main(*a));
+	return child;
+}
+
 static enum spawn_result spawn_once(struct spawner *sp, const struct spawn *s, const char *path,
     char *const *argv, int32_t *pid)
 {
-	struct exec_try a = {.sp = sp, .s = s, .path = path, .argv = argv};
-	pid_t child = clone(child_main, sp->stack + GUARD_SIZE + STACK_SIZE,
-	    CLONE_VM | CLONE_VFORK | SIGCHLD, &a);
+	struct exec_try own = {.sp = sp, .s = s, .path = path, .argv = argv};
+	struct exec_try *a = &own;
+	pid_t child = make_process(sp, &a);
 
 	if (child == -1)
 		return SPAWN_SETUP_FAILED;
-	if (a.os_errno == 0) {
+	if (a->os_errno == 0) {
 		*pid = child;
 		return SPAWN_OK;
 	}
 	while (waitpid(child, NULL, 0) == -1 && errno == EINTR)
 		;
-	errno = a.os_errno;
-	return a.in_exec ? SPAWN_EXEC_FAILED : SPAWN_SETUP_FAILED;
+	errno = a->os_errno;
+	return a->in_exec ? SPAWN_EXEC_FAILED : SPAWN_SETUP_FAILED;
 }
 
 static enum spawn_result spawn_patiently(struct spawner *sp, const struct spawn *s,

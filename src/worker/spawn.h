@@ -1,5 +1,7 @@
 /* The one place where a process is made: clone(CLONE_VM|CLONE_VFORK), a few
- * system calls in the child, exec.
+ * system calls in the child, exec. One that begins in a cgroup is made by clone3,
+ * with a copy of the caller's memory: to move it there later would hold up the
+ * caller for some 10 ms.
  *
  * The caller has one thread and all signals blocked, so that no handler of its
  * can run in the child while the two share their memory. */
@@ -26,6 +28,8 @@ struct spawn {
 	int err;
 	bool take_tty; /* make the child's group the foreground of `tty` before exec; */
 	int tty;       /* a failure of that is ignored */
+	int cgroup_fd; /* folder of the cgroup (version 2) that it begins in; 0: the
+	                * caller's. SPAWN_SETUP_FAILED when it cannot */
 };
 
 enum spawn_result {
@@ -40,5 +44,8 @@ enum spawn_result {
  * 30 ms; one that is no program (ENOEXEC) is run by /bin/sh, as execvp does.
  * When the result is not SPAWN_OK no process is left. */
 enum spawn_result spawn_child(struct spawner *sp, const struct spawn *s, int32_t *pid);
+
+/* Whether a child can begin in that cgroup, found out with one; errno if not. */
+bool spawn_can_enter(int cgroup_fd);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "worker/account.h"
+#include "worker/cgroup.h"
 #include "worker/procs.h"
 #include "worker/slots.h"
 
@@ -173,6 +174,9 @@ static enum status bury(struct state *state, struct ledger *l, const struct ledg
 		st = end_in_ledger(l, w, p, &left, lost, e);
 	slots_close(left.slots);
 	if (st == ST_OK) {
+		state_path(state, &path, "workers/%s/cgroup", w->name);
+		if (!path.failed && this_boot(w, &se))
+			cgroup_remove(path.data);
 		state_path(state, &path, "workers/%s", w->name);
 		if (buf_check(&path, &se) != ST_OK || file_remove_tree(path.data, &se) != ST_OK)
 			log_line(LOG_WARN, "%s", se.text);

@@ -34,6 +34,7 @@ struct worker_body {
 	char token[SLOTS_TOKEN_SIZE];
 	int lock_fd;
 	char *dir;                /* workers/<token> */
+	char *cgroup_note;        /* in it: where limits are enforced; not there if nowhere */
 	struct slots *slots;
 	struct guardian *guardian;
 	struct control *control;
@@ -50,6 +51,7 @@ struct attempt {
 	struct attempt *all_prev;
 	struct ledger_shard shard;
 	uint64_t id;              /* at the guardian */
+	int64_t memory;           /* bytes that it asks for; 0: not limited */
 	uint64_t gpus;            /* taken for it, a bit for each */
 	int lane;                 /* asked for ({%}), or -1 */
 	char *private_path;       /* of its output: stdout goes there (or into a spool until

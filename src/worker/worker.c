@@ -134,6 +134,17 @@ static enum status list_stages(struct work *w, struct ledger *l, struct ledger_s
 	return st;
 }
 
+static bool asks_memory(const struct pipeline *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_stages; i++) {
+		if (p->stage[i].memory > 0)
+			return true;
+	}
+	return false;
+}
+
 static enum status open_stages(struct work *w, struct ledger *l, struct error *e)
 {
 	struct ledger_stage *list;
@@ -193,6 +204,16 @@ static enum status open_account(struct work *w, struct error *e)
 	return w->account != NULL ? ST_OK : error_set(e, ST_NO_MEMORY, "out of memory");
 }
 
+/* After the dead were swept, who may be in the way. */
+static void limit_memory(struct work *w)
+{
+	struct error e;
+
+	if (asks_memory(w->pipeline) && cgroup_open(w->body->token, w->body->cgroup_note, &e) != ST_OK)
+		log_line(LOG_INFO, "%s: memory decides what runs at once, but nothing is held to it: %s",
+		    w->opt->run.name, e.text);
+}
+
 /* Everything that can say no before a thread is started. */
 static enum status prepare_work(struct work *w, struct ledger *l, struct error *e)
 {
@@ -216,6 +237,7 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 		st = first_look(w, l, e);
 	if (st != ST_OK)
 		return st;
+	limit_memory(w);
 	w->oom_kills = wrap_oom_kills();
 	return joblog_open(w, e);
 }
@@ -442,7 +464,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 	w->n_stages = opt->pipeline->n_stages;
 	w->body = body;
 	w->grace_ms = opt->grace_ms;
-	resources_find(&w->resources, opt->slots);
+	resources_find(&w->resources, opt->slots, asks_memory(w->pipeline));
 	w->end_cause = CAUSE_INTERRUPTED;
 	w->result = result;
 	w->next_id = 1;

@@ -23,26 +23,44 @@ enum { LOG_APPEND_MAX = 16 << 20 };
 
 int64_t wrap_oom_kills(void)
 {
-	struct buf b = {0};
-	int64_t n = 0;
-	char *p;
+	int64_t n = file_number("/proc/vmstat", "\noom_kill ");
 
-	if (file_read("/proc/vmstat", 1 << 16, &b, NULL) == ST_OK) {
-		p = strstr(b.data, "\noom_kill ");
-		if (p != NULL)
-			n = strtoll(p + strlen("\noom_kill "), NULL, 10);
-	}
-	buf_free(&b);
-	return n;
+	return n < 0 ? 0 : n;
 }
 
-static bool killed_for_memory(struct work *w)
+/* The kernel says so of the attempt's cgroup. Without one it is a guess: ended by
+ * the signal, and the kernel has killed somebody. */
+static bool killed_for_memory(struct attempt *a)
 {
-	int64_t n = wrap_oom_kills();
-	bool more = n > w->oom_kills;
+	int64_t before = a->w->oom_kills;
 
-	w->oom_kills = n;
-	return more;
+	if (a->end.memory.limit > 0)
+		return a->end.memory.kills > 0;
+	if (a->end.exit_signal != SIGKILL)
+		return false;
+	a->w->oom_kills = wrap_oom_kills();
+	return a->w->oom_kills > before;
+}
+
+static void note_memory(struct attempt *a)
+{
+	const struct cgroup_use *use = &a->end.memory;
+	struct buf text = {0};
+
+	if (use->limit == 0)
+		return;
+	buf_str(&text, use->own ? "killed at its memory limit of "
+	    : "killed because the machine or a cgroup above it had no more memory, below its own "
+	    "limit of ");
+	str_size(&text, use->limit);
+	if (use->peak > 0) {
+		buf_str(&text, " (peak ");
+		str_size(&text, use->peak);
+		buf_char(&text, ')');
+	}
+	if (!text.failed)
+		(void)snprintf(a->rec.note, sizeof(a->rec.note), "%.250s", text.data);
+	buf_free(&text);
 }
 
 static void classify_start_failure(struct attempt *a)
@@ -71,6 +89,25 @@ static void classify_start_failure(struct attempt *a)
 	}
 }
 
+/* An end of its own, or by a signal. */
+static void classify_exit(struct attempt *a)
+{
+	const struct guardian_end *end = &a->end;
+
+	a->rec.cause = contract_cause(a);
+	if (a->stopped)
+		return;
+	if (end->exit_code == 0) {
+		a->rec.cause = CAUSE_DONE;
+	} else if (end->exit_code == 126 || end->exit_code == 127) {
+		a->rec.cause = CAUSE_INFRASTRUCTURE;
+		a->no_retry = !a->g->success_seen;
+	} else if (killed_for_memory(a)) {
+		a->rec.cause = CAUSE_OUT_OF_MEMORY;
+		note_memory(a);
+	}
+}
+
 void wrap_classify(struct attempt *a)
 {
 	const struct guardian_end *end = &a->end;
@@ -86,24 +123,16 @@ void wrap_classify(struct attempt *a)
 	r->max_rss_kib = end->max_rss_kib;
 	r->out_bytes = end->out_bytes;
 	r->err_bytes = end->err_bytes;
-	if (end->fate != GUARDIAN_EXITED) {
+	/* Those are known and make no others suspect. */
+	a->w->oom_kills += end->memory.kills;
+	if (end->fate != GUARDIAN_EXITED)
 		classify_start_failure(a);
-	} else if (end->fenced) {
+	else if (end->fenced)
 		r->cause = CAUSE_LOST;
-	} else if (end->timed_out) {
+	else if (end->timed_out)
 		r->cause = CAUSE_TIMED_OUT;
-	} else if (a->stopped) {
-		r->cause = contract_cause(a);
-	} else if (end->exit_code == 0) {
-		r->cause = CAUSE_DONE;
-	} else if (end->exit_code == 126 || end->exit_code == 127) {
-		r->cause = CAUSE_INFRASTRUCTURE;
-		a->no_retry = !a->g->success_seen;
-	} else if (end->exit_signal == SIGKILL && killed_for_memory(a->w)) {
-		r->cause = CAUSE_OUT_OF_MEMORY;
-	} else {
-		r->cause = contract_cause(a);
-	}
+	else
+		classify_exit(a);
 }
 
 bool wrap_needed(const struct attempt *a)
@@ -120,6 +149,8 @@ static void note_last_line(struct attempt *a, const char *data, size_t len)
 	size_t start;
 	struct buf shown = {0};
 
+	if (a->rec.cause == CAUSE_OUT_OF_MEMORY && a->end.memory.limit > 0)
+		return; /* it is known better */
 	while (end > 0 && (data[end - 1] == '\n' || data[end - 1] == '\r' || data[end - 1] == ' '))
 		end--;
 	start = end;
