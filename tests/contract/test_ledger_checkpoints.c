@@ -100,7 +100,7 @@ static void progress_spares_the_budget(void **state)
 		ledger_shard_free(&s);
 	}
 	for (i = 0; i < 3; i++) {
-		char name[8];
+		char name[16];
 
 		(void)snprintf(name, sizeof(name), "x%d", i);
 		w = worker_make(f->l, name, f->run.id);
