@@ -91,7 +91,8 @@ static void failure_line(const struct worker_failure *f, struct buf *b)
 		buf_printf(b, "exit %d ", f->exit_code);
 	if (f->limit > 0)
 		buf_printf(b, "(%d of %d)", f->count, f->limit);
-	if (f->cause == CAUSE_INFRASTRUCTURE && f->count < f->limit)
+	if (f->cause == CAUSE_INFRASTRUCTURE && f->count < f->limit &&
+	    (f->exit_code == 126 || f->exit_code == 127))
 		buf_str(b, " (not tried again, as no attempt has ever succeeded)");
 	if (f->note[0] != '\0')
 		buf_printf(b, "  \"%s\"", f->note);

@@ -14,6 +14,7 @@ struct owner {
 	int64_t shard;
 	bool planned;
 	bool published;
+	int64_t stage;
 };
 
 static enum status owner_get(struct sqlite_ledger *l, const char *name, size_t len,
@@ -23,7 +24,7 @@ static enum status owner_get(struct sqlite_ledger *l, const char *name, size_t l
 
 	memset(o, 0, sizeof(*o));
 	q_open(&q, l, "SELECT run, (SELECT generation FROM stage WHERE stage.id = output.stage), "
-	    "shard, planned, published FROM output WHERE name = ?");
+	    "shard, planned, published, stage FROM output WHERE name = ?");
 	q_blob(&q, name, len);
 	o->found = q_row(&q);
 	if (o->found) {
@@ -32,6 +33,7 @@ static enum status owner_get(struct sqlite_ledger *l, const char *name, size_t l
 		o->shard = col_int(&q, 2);
 		o->planned = col_int(&q, 3) != 0;
 		o->published = col_int(&q, 4) != 0;
+		o->stage = col_int(&q, 5);
 	}
 	return q_close(&q, e);
 }
@@ -57,9 +59,13 @@ static enum status owner_item(struct sqlite_ledger *l, int64_t row, int64_t *ord
 	return q_close(&q, e);
 }
 
-static enum status taken_by_shard(const struct buf *theirs, const struct buf *name,
+static enum status taken_by_shard(bool same_stage, const struct buf *theirs, const struct buf *name,
     const struct buf *mine, struct error *e)
 {
+	if (strcmp(theirs->data, mine->data) == 0 && !same_stage)
+		return error_set(e, ST_EXISTS, "two stages have the same output name, %s, for the item "
+		    "%s; give them different ones, such as another folder each", name->data,
+		    mine->data);
 	if (strcmp(theirs->data, mine->data) == 0)
 		return error_set(e, ST_EXISTS, "the item %s is there twice, and both have the output "
 		    "name %s; give it once (sort -u does that to a list), or put {#}, the number of "
@@ -132,7 +138,7 @@ static enum status may_take(struct sqlite_ledger *l, const struct stage_info *s,
 	if (st != ST_OK)
 		goto out;
 	if (o->run == s->run)
-		st = taken_by_shard(&shown[0], &shown[1], &shown[2], e);
+		st = taken_by_shard(o->stage == s->id, &shown[0], &shown[1], &shown[2], e);
 	else
 		st = taken_by_run(l, o, &shown[0], &shown[1], &shown[2], e);
 out:

@@ -279,7 +279,7 @@ static enum status replace(const char *private_name, const char *final,
 		return st;
 	if (!same_sum(&there, mine) && (previous == NULL || !same_sum(&there, previous)))
 		return error_set(e, ST_EXISTS,
-		    "%s exists and was not written by ebb; move it away, or choose another --out",
+		    "%s exists and was not written by ebb; move it away, or choose another output name",
 		    final);
 	if (sys_rename(private_name, final) == -1)
 		return error_os(e, errno, "cannot rename %s to %s", private_name, final);

@@ -117,15 +117,18 @@ void loop_tell_failure(struct work *w, const struct attempt *a)
 	attempt_name(a, &b);
 	if (!b.failed) {
 		struct buf shown = {0};
+		char how[40] = "";
 
+		/* What did not run has neither code nor signal. */
+		if (a->rec.exit_signal > 0 || a->rec.exit_code >= 0)
+			(void)snprintf(how, sizeof(how), "%s %d", a->rec.exit_signal > 0 ? "signal"
+			    : "exit", a->rec.exit_signal > 0 ? a->rec.exit_signal : a->rec.exit_code);
 		str_display(&shown, b.data, b.len, 200);
-		log_line(LOG_INFO, "%s: %s: %s (%s%s %d)%s%s", w->opt->run.name,
+		log_line(LOG_INFO, "%s: %s: %s (%s%s%s)%s%s", w->opt->run.name,
 		    a->now.state == SHARD_SET_ASIDE ? "set aside" : "failed",
 		    shown.data == NULL ? "" : shown.data,
-		    a->rec.cause == CAUSE_FAILED ? "" : cause_name(a->rec.cause),
-		    a->rec.cause == CAUSE_FAILED ? a->rec.exit_signal > 0 ? "signal" : "exit"
-		    : a->rec.exit_signal > 0 ? ", signal" : ", exit",
-		    a->rec.exit_signal > 0 ? a->rec.exit_signal : a->rec.exit_code,
+		    a->rec.cause == CAUSE_FAILED && how[0] != '\0' ? "" : cause_name(a->rec.cause),
+		    a->rec.cause != CAUSE_FAILED && how[0] != '\0' ? ", " : "", how,
 		    a->rec.note[0] != '\0' ? ": " : "", a->rec.note);
 		buf_free(&shown);
 	}

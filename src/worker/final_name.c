@@ -65,7 +65,7 @@ static enum status check_final(const struct spec *spec, const char *final, size_
 	if (rest != NULL && !climbs(rest))
 		return ST_OK;
 	return error_set(e, ST_CONFIG, "the output name \"%.200s\" is outside of the folder %s; use "
-	    "a name such as --out 'out/{/}', or allow it with --out-root FOLDER", final,
+	    "a name in it, such as 'out/{/}' (ebb map --out-root FOLDER allows another)", final,
 	    root == NULL ? "that ebb was started in" : root);
 }
 

@@ -170,7 +170,7 @@ static enum status check_target(struct planner *p, const char *final, size_t len
 	if (o.out.published || o.out.planned)
 		return ST_OK;
 	return error_set(e, ST_CONFIG, "the output %.200s exists and was not written by this "
-	    "state's ebb; move it away, or choose another --out", final);
+	    "state's ebb; move it away, or choose another output name", final);
 }
 
 /* In the state folder, by identity: it stays the same wherever the item stands. */

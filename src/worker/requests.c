@@ -223,7 +223,7 @@ void requests_tick(struct work *w)
 		return;
 	r->stop_file_seen = true;
 	(void)snprintf(why, sizeof(why), "the stop file %.150s is there", r->stop_file);
-	log_line(LOG_INFO, "%s: %s; it works on once that is removed", w->opt->run.name, why);
+	log_line(LOG_INFO, "%s: %s; nothing new begins before it is removed", w->opt->run.name, why);
 	loop_drain(w, why, 0);
 }
 

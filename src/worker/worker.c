@@ -478,6 +478,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		if (st == ST_OK) {
 			for (i = 0; i < w->n_stages; i++)
 				loop_recover(&w->stage[i]);
+			requests_tick(w); /* a stop file may be there already */
 			loop_step(w);
 			(void)uv_run(&w->loop, UV_RUN_DEFAULT);
 		}

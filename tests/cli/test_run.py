@@ -323,3 +323,14 @@ resources: %s""" % need)
 
 def test_a_gpu_that_is_not_there(box):
     assert "GPU" in run(box, stage("input: {count: 1}\nrun: 'true'\nslots: gpu"), code=2, EBB_GPUS=0).err
+
+
+def test_two_stages_with_one_output_name(box):
+    box.write("a.txt", "x")
+    err = run(box, """version: 1
+name: two
+stages:
+  a: {input: a.txt, run: cat, output: 'out/{/}'}
+  b: {input: a.txt, run: cat, output: 'out/{/}'}
+""", code=None).err
+    assert "two stages have the same output name, out/a.txt" in err

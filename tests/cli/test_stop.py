@@ -189,6 +189,21 @@ def test_ignored_signals_stay_ignored(box):
     assert run.wait(10).code == 0
 
 
+@pytest.mark.parametrize("verb", ["map", "run"])
+def test_a_stop_file_that_is_there_already(box, verb):
+    box.write("stop", "")
+    box.write("p.yaml", "version: 1\nname: n\nstages: {s: {input: {count: 3}, run: '%s'}}\n" % LOG.replace("'", "''"))
+    line = ["run", "--stop-file", "stop", "p.yaml"] if verb == "run" else \
+        ["map", "--stop-file", "stop", LOG, ":::", "0", "1", "2"]
+    for _ in range(3):
+        err = box.ebb(*line, code=75).err
+        assert "the stop file stop is there" in err or "stop is there" in err
+    assert box.ran() == []
+    os.unlink(box.path("stop"))
+    box.ebb(*line)
+    assert sorted(box.ran()) == ["0", "1", "2"]
+
+
 # Plain tasks: they cannot save and do not say how far they are. A grace of 4 s leaves
 # them 3 s. Nothing is known of the first ones: such a one goes on to the last quarter.
 PLAIN = """version: 1

@@ -1,4 +1,5 @@
 """scripts/release: who builds, who installs, and what it says when it may not."""
+import json
 import os
 import shutil
 import subprocess
@@ -22,13 +23,22 @@ def clone():
 def make_clone(top):
     for name in ("scripts", "src", "include", "build-release"):
         (top / name).mkdir(parents=True)
-    for name in ("release", "configure"):
+    for name in ("release", "configure", "put"):
         shutil.copy(TOP / "scripts" / name, top / "scripts")
     (top / "meson.build").write_text("")
     (top / "src/a.c").write_text("")
     for name in ("build.ninja", "ebb.1", "ebb-map.1", "ebb"):
         (top / "build-release" / name).write_text("#!/bin/sh\n")
     (top / "build-release/ebb").chmod(0o755)
+    made = {str(top / "build-release" / name): {"destination": where}
+            for name, where in (("ebb", "{bindir}/ebb"), ("ebb-map.1", "{mandir}/man1/ebb-map.1"))}
+    info = top / "build-release/meson-info"
+    info.mkdir()
+    (info / "intro-install_plan.json").write_text(json.dumps({"targets": made}))
+    (info / "intro-buildoptions.json").write_text(json.dumps([
+        {"name": name, "value": value} for name, value in (
+            ("bindir", "bin"), ("libdir", "lib"), ("includedir", "include"), ("datadir", "share"),
+            ("mandir", "share/man"))]))
     ninja = top / "bin/ninja"
     ninja.parent.mkdir()
     ninja.write_text("#!/bin/sh\nid -u > ninja.user\ntouch build-release/ebb\n")
