@@ -177,7 +177,7 @@ static enum status check_target(struct planner *p, const char *final, size_t len
 static enum status kept_name(struct planner *p, const struct gathered *g, struct buf *name,
     struct error *e)
 {
-	state_path(p->w->opt->state, name, "runs/%s/stages/%s/", p->w->opt->run.name,
+	state_name(p->w->opt->state, name, "runs/%s/stages/%s/", p->w->opt->run.name,
 	    p->g->spec->name);
 	str_hex(name, g->item.id, LEDGER_ID_SIZE);
 	return buf_check(name, e);
