@@ -196,6 +196,20 @@ def test_what_was_taken_away_is_made_again(box):
     assert "nothing to do" in box.ebb("run", "p.yaml").err
 
 
+def test_taking_over_is_done_in_steps(box):
+    """Each may have thousands of files, and others want the ledger meanwhile."""
+    box.write("p.yaml", pipeline(TWO_EACH, count=20))
+    box.ebb("run", "p.yaml")
+    os.unlink(box.path("out/sub/1"))
+    box.forget()
+    count = box.top / "count"
+    again = ebbtest.Running(box, [ebbtest.fault_bin(), "run", "p.yaml"],
+                            dict(box.env, EBB_FAULT_COUNT=str(count)))
+    assert again.wait(10).code == 0 and box.ran() == ["1"]
+    steps = [n for point, n in ebbtest.points_in(count) if point == "plan.before"]
+    assert len(steps) >= 5
+
+
 def test_another_command_replaces_them(box):
     """What it makes no more is left over, and told."""
     box.write("p.yaml", pipeline(TWO_EACH))
