@@ -258,6 +258,21 @@ static enum status remove_entries(int fd, const char *shown, struct error *e)
 	return st;
 }
 
+/* A folder whose owner may not look into it or change it is made so that they may,
+ * else nobody but root would ever get rid of it. */
+static int open_to_empty(int dirfd, const char *name)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dirfd, name, flags);
+	struct stat sb;
+
+	if (fd == -1 && errno == EACCES && fchmodat(dirfd, name, 0700, 0) == 0)
+		fd = openat(dirfd, name, flags);
+	else if (fd != -1 && fstat(fd, &sb) == 0 && (sb.st_mode & S_IRWXU) != S_IRWXU)
+		(void)!fchmod(fd, 0700);
+	return fd;
+}
+
 static enum status remove_at(int dirfd, const char *name, const char *shown, struct error *e)
 {
 	int fd;
@@ -267,7 +282,7 @@ static enum status remove_at(int dirfd, const char *name, const char *shown, str
 		return ST_OK;
 	if (errno != EISDIR && errno != EPERM)
 		return error_os(e, errno, "cannot remove %s in %s", name, shown);
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = open_to_empty(dirfd, name);
 	if (fd == -1)
 		return error_os(e, errno, "cannot open the folder %s in %s", name, shown);
 	st = remove_entries(fd, name, e);

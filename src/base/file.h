@@ -55,7 +55,8 @@ enum status file_sync(const char *path, struct error *e) MUST_USE;
 enum status file_sync_dir(const char *path, struct error *e) MUST_USE;
 
 /* Removes a folder and all in it, never following a symlink out of it.
- * A missing folder is fine. */
+ * A missing folder is fine. Folders in it that their owner may not change are
+ * made so that they may. */
 enum status file_remove_tree(const char *path, struct error *e) MUST_USE;
 
 /* The folder part of a path, "." for a plain name. */

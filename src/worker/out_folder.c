@@ -111,6 +111,24 @@ static const char *kind_of(mode_t mode)
 	    : S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
+/* A folder that the task made read-only would keep its files. Only files are
+ * committed, with what they may; their folders are made anew. */
+static enum status may_move_out(const char *path, bool is_root, struct error *e)
+{
+	struct stat sb;
+
+	if (lstat(path, &sb) == -1)
+		return is_root && errno == ENOENT
+		    ? error_set(e, ST_CONFIG, "the command has removed the folder $EBB_OUTPUT")
+		    : error_os(e, errno, "cannot look at %s", path);
+	if (!S_ISDIR(sb.st_mode))
+		return error_set(e, ST_CONFIG, "the command has put something else in the place of "
+		    "the folder $EBB_OUTPUT");
+	if ((sb.st_mode & S_IRWXU) != S_IRWXU && chmod(path, (sb.st_mode & 07777) | S_IRWXU) == -1)
+		return error_os(e, errno, "cannot make %s writable", path);
+	return ST_OK;
+}
+
 static enum status walk(struct found *f, struct buf *path, size_t root_len, int depth,
     struct error *e);
 
@@ -134,13 +152,16 @@ static enum status walk(struct found *f, struct buf *path, size_t root_len, int 
     struct error *e)
 {
 	size_t len = path->len;
-	enum status st = ST_OK;
+	enum status st;
 	struct dirent *ent;
 	DIR *d;
 
 	if (depth > OUT_FOLDER_DEPTH_MAX)
 		return error_set(e, ST_CONFIG, "folders in $EBB_OUTPUT are more than %d deep",
 		    OUT_FOLDER_DEPTH_MAX);
+	st = may_move_out(path->data, depth == 1, e);
+	if (st != ST_OK)
+		return st;
 	d = opendir(path->data);
 	if (d == NULL)
 		return error_os(e, errno, "cannot read the folder %s", path->data);

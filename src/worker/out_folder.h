@@ -18,8 +18,9 @@ enum status out_folder_name(struct attempt *a, struct error *e) MUST_USE;
 enum status out_folder_make(struct attempt *a, struct error *e) MUST_USE;
 
 /* Makes all that is in it durable and fills a->files, sorted by name; without any
- * file it is removed. Folders without files are not kept. ST_CONFIG: there is
- * something in it that is neither file nor folder, or too much. On a pool thread. */
+ * file it is removed. Folders without files are not kept, nor is what folders may.
+ * ST_CONFIG: there is something in it that is neither file nor folder, or too much,
+ * or it is no folder any more. On a pool thread. */
 enum status out_folder_seal(struct attempt *a, struct error *e) MUST_USE;
 
 /* Removes it with all that is in it, if there is one. */

@@ -147,7 +147,7 @@ enum status outputs_remove_kept(const struct state *state, struct ledger *l,
 	size_t i;
 	enum status st = store_open("file:", state_dir(state), &r.store, e);
 
-	state_path(state, &kept, "runs/%s/stages/", run->name);
+	state_name(state, &kept, "runs/%s/stages/", run->name);
 	if (st == ST_OK)
 		st = buf_check(&kept, e);
 	do {

@@ -177,7 +177,7 @@ static enum status check_target(struct planner *p, const char *final, size_t len
 static enum status kept_name(struct planner *p, const struct gathered *g, struct buf *name,
     struct error *e)
 {
-	state_path(p->w->opt->state, name, "runs/%s/stages/%s/", p->w->opt->run.name,
+	state_name(p->w->opt->state, name, "runs/%s/stages/%s/", p->w->opt->run.name,
 	    p->g->spec->name);
 	str_hex(name, g->item.id, LEDGER_ID_SIZE);
 	return buf_check(name, e);
@@ -273,17 +273,31 @@ static enum status leave_known(struct planner *p, struct error *e)
 	return call(p, &op, exec_restart, e);
 }
 
-/* Part of a chunk that has arrived from a slow producer: worked on at once. */
+/* How many items are written in one step. One that is taken over with thousands of
+ * files is looked up file by file, and nobody else can write to the ledger meanwhile. */
+static size_t step_of(const struct planner *p)
+{
+	enum { FILES_STEP = 4 };
+
+	return p->g->spec->output == SPEC_OUT_FILES && p->g->carry_from > 0 ? FILES_STEP
+	    : LEDGER_CHUNK;
+}
+
+/* What of the chunk is there, worked on at once: it may be part of one that arrives
+ * from a slow producer. */
 static enum status flush_part(struct planner *p, struct error *e)
 {
 	enum status st = ST_OK;
 
-	if (p->known || p->n_written == p->n)
-		return ST_OK;
-	st = write_items(p, p->n_written, p->n, e);
-	if (st == ST_OK) {
-		p->n_written = p->n;
-		note_below(p, p->chunk * LEDGER_CHUNK + (int64_t)p->n);
+	while (st == ST_OK && !p->known && p->n_written < p->n) {
+		size_t left = p->n - p->n_written;
+		size_t step = step_of(p) < left ? step_of(p) : left;
+
+		st = write_items(p, p->n_written, p->n_written + step, e);
+		if (st == ST_OK) {
+			p->n_written += step;
+			note_below(p, p->chunk * LEDGER_CHUNK + (int64_t)p->n_written);
+		}
 	}
 	return st;
 }

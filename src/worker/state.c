@@ -18,6 +18,7 @@
 struct state {
 	char *dir;
 	char *place;
+	char *name; /* of dir, in the one spelling that the ledger holds */
 };
 
 /* From the folder that holds the state to the current one: what is common is
@@ -52,6 +53,20 @@ static enum status find_place(struct state *s, struct error *e)
 		buf_char(&b, '.');
 	s->place = b.data;
 	return buf_check(&b, e);
+}
+
+/* Needs the place. */
+static enum status find_name(struct state *s, struct error *e)
+{
+	char real[PATH_MAX];
+	const char *name = real;
+
+	if (realpath(s->dir, real) == NULL)
+		return error_os(e, errno, "cannot resolve %s", s->dir);
+	if (strcmp(s->place, ".") == 0)
+		name = strrchr(real, '/') + 1;
+	s->name = mem_dup(name, strlen(name));
+	return s->name == NULL ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
 }
 
 static enum status make_folders(struct state *s, bool create, struct error *e)
@@ -103,6 +118,8 @@ enum status state_open(const char *dir, bool create, struct state **out, struct 
 	st = make_folders(s, create, e);
 	if (st == ST_OK)
 		st = find_place(s, e);
+	if (st == ST_OK)
+		st = find_name(s, e);
 	if (st != ST_OK) {
 		state_close(s);
 		return st;
@@ -117,6 +134,7 @@ void state_close(struct state *s)
 		return;
 	free(s->dir);
 	free(s->place);
+	free(s->name);
 	free(s);
 }
 
@@ -130,7 +148,7 @@ const char *state_place(const struct state *s)
 	return s->place;
 }
 
-PRINTF_LIKE(3, 0) static void path_v(const struct state *s, struct buf *out, const char *fmt,
+PRINTF_LIKE(3, 0) static void path_v(const char *dir, struct buf *out, const char *fmt,
     va_list ap)
 {
 	char rest[PATH_MAX];
@@ -138,7 +156,7 @@ PRINTF_LIKE(3, 0) static void path_v(const struct state *s, struct buf *out, con
 	buf_clear(out);
 	if (vsnprintf(rest, sizeof(rest), fmt, ap) >= (int)sizeof(rest))
 		out->failed = true;
-	buf_str(out, s->dir);
+	buf_str(out, dir);
 	buf_char(out, '/');
 	buf_str(out, rest);
 }
@@ -148,7 +166,16 @@ void state_path(const struct state *s, struct buf *out, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	path_v(s, out, fmt, ap);
+	path_v(s->dir, out, fmt, ap);
+	va_end(ap);
+}
+
+void state_name(const struct state *s, struct buf *out, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	path_v(s->name, out, fmt, ap);
 	va_end(ap);
 }
 
@@ -159,7 +186,7 @@ enum status state_mkdir(const struct state *s, struct buf *out, struct error *e,
 	enum status st;
 
 	va_start(ap, fmt);
-	path_v(s, out, fmt, ap);
+	path_v(s->dir, out, fmt, ap);
 	va_end(ap);
 	st = buf_check(out, e);
 	return st == ST_OK ? file_mkdirs(out->data, 0700, e) : st;

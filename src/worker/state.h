@@ -29,7 +29,10 @@ const char *state_place(const struct state *s);
 /* A path inside: state_path(s, &b, "runs/%s", name) replaces b's content.
  * Running out of memory shows in buf_check. */
 void state_path(const struct state *s, struct buf *out, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* The same, and the folder is made durably (mode 0700). */
+/* The same as a name that the ledger keeps: one for one file, however `dir` was
+ * spelled, relative where state_place is ".", else absolute. */
+void state_name(const struct state *s, struct buf *out, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* A path inside, and the folder is made durably (mode 0700). */
 enum status state_mkdir(const struct state *s, struct buf *out, struct error *e,
     const char *fmt, ...) PRINTF_LIKE(4, 5) MUST_USE;
 

@@ -85,6 +85,30 @@ def test_only_files_and_folders(box, make, what):
     assert box.shards()[0]["state"] == "failed"
 
 
+@pytest.mark.parametrize("how, what", [
+    ('ln -s "$PWD"/mine "$EBB_OUTPUT"', "something else in the place of"),
+    ('echo x >"$EBB_OUTPUT"', "something else in the place of"), ("true", "removed the folder")])
+def test_the_folder_itself_is_not_replaced(box, how, what):
+    """By a link, ebb would move files out of a folder that is somebody's."""
+    box.write("mine/a", "mine")
+    box.write("p.yaml", pipeline('rmdir "$EBB_OUTPUT"; ' + how, count=1))
+    assert what in box.ebb("run", "p.yaml", code=1).err
+    assert box.read("mine/a") == b"mine" and not files(box) and not private(box)
+    assert len(box.ran()) == 1 and box.shards()[0]["attempts"][0]["cause"] == "failed"
+
+
+def test_folders_that_the_command_made_read_only(box, not_root):
+    """As copies of such folders are: their files can be moved, and what failed goes."""
+    box.path("").chmod(0o777)
+    box.top.chmod(0o777)
+    box.log.chmod(0o666)
+    box.write("p.yaml", pipeline('cd "$EBB_OUTPUT"; mkdir -p d{}/e; echo x >d{}/e/f; chmod 0 d{}/e; '
+                                 'chmod 555 d{} .; [ {} = 0 ]', count=2))
+    run = box.begin("run", "-j1", "p.yaml", before=not_root).wait(10)
+    assert run.code == 1 and "cannot" not in run.err
+    assert files(box) == ["out/d0/e/f"] and not private(box)
+
+
 def test_too_many(box):
     box.write("p.yaml", pipeline('cd "$EBB_OUTPUT"; seq 10001 | xargs touch', count=1))
     assert "more than 10000 files" in box.ebb("run", "p.yaml", code=1).err
@@ -170,6 +194,20 @@ def test_what_was_taken_away_is_made_again(box):
     box.ebb("run", "p.yaml")
     assert box.ran() == ["1"] and box.read("out/sub/1") == b"b1"
     assert "nothing to do" in box.ebb("run", "p.yaml").err
+
+
+def test_taking_over_is_done_in_steps(box):
+    """Each may have thousands of files, and others want the ledger meanwhile."""
+    box.write("p.yaml", pipeline(TWO_EACH, count=20))
+    box.ebb("run", "p.yaml")
+    os.unlink(box.path("out/sub/1"))
+    box.forget()
+    count = box.top / "count"
+    again = ebbtest.Running(box, [ebbtest.fault_bin(), "run", "p.yaml"],
+                            dict(box.env, EBB_FAULT_COUNT=str(count)))
+    assert again.wait(10).code == 0 and box.ran() == ["1"]
+    steps = [n for point, n in ebbtest.points_in(count) if point == "plan.before"]
+    assert len(steps) >= 5
 
 
 def test_another_command_replaces_them(box):

@@ -90,6 +90,46 @@ def test_retry_of_what_was_allowed_to_fail(box):
     assert "nothing failed" in box.ebb("retry").err
 
 
+KEPT = """
+version: 1
+name: kept
+stages:
+  work:
+    input: {count: 3}
+    retry: {failures: 1}
+    allow_failed: 1
+    run: 'echo {} >>"$EBBTEST_LOG"; echo {}; [ {} != 2 ] || [ -e "$EBBTEST_LOG".fixed ]'
+  all: {input: [{stage: work}], run: 'echo all >>"$EBBTEST_LOG"; cat', output: all.txt}
+"""
+
+
+STATES = [[], ["--state", "deep/down/.ebb"]]
+
+
+@pytest.mark.parametrize("state", STATES, ids=["here", "below"])
+def test_what_was_kept_is_known_again_by_retry(box, state):
+    """However the state is spelled: what is done is taken over with its outputs."""
+    box.write("p.yaml", KEPT)
+    box.ebb("run", *state, "p.yaml")
+    (box.top / "runs.log.fixed").touch()
+    box.forget()
+    box.ebb("retry", *state)
+    assert sorted(box.ran()) == ["2", "all"]
+    assert sorted(box.read("all.txt").split()) == [b"0", b"1", b"2"]
+    assert "nothing to do" in box.ebb("run", *state, "p.yaml").err
+
+
+@pytest.mark.parametrize("state", STATES, ids=["here", "below"])
+def test_what_was_kept_and_is_not_any_more_is_removed(box, state):
+    box.write("p.yaml", KEPT)
+    box.ebb("run", *state, "p.yaml")
+    box.write("p.yaml", KEPT.replace("echo {};", "echo new{};"))
+    box.ebb("run", *state, "p.yaml")
+    assert sorted(box.read("all.txt").split()) == [b"new0", b"new1"]
+    kept = list(box.root.glob("**/runs/*/stages/work/*"))
+    assert sorted(f.read_text() for f in kept) == ["new0\n", "new1\n"]
+
+
 def test_the_end_names_the_stage(box):
     box.write("p.yaml", PIPELINE)
     err = box.ebb("run", "p.yaml", code=1).err
