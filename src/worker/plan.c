@@ -33,6 +33,7 @@ struct planner {
 	struct hash *hash;
 	struct hash *digest;        /* of the current chunk */
 	struct buf texts;
+	struct buf checked_dir;     /* that outputs may be made in */
 	struct gathered items[LEDGER_CHUNK];
 	size_t n;                   /* gathered in this chunk */
 	size_t n_written;           /* of them, already in the ledger */
@@ -152,6 +153,36 @@ static enum status exec_output(struct ledger *l, struct op *op, struct error *e)
 	return st;
 }
 
+/* The nearest folder above an output that is there must let ebb in: told before the
+ * commands have done their work in vain. Once for outputs of one folder. */
+static enum status check_folder(struct planner *p, const char *final, struct error *e)
+{
+	struct buf dir = {0};
+	struct buf up = {0};
+	enum status st = ST_OK;
+
+	file_dirname(final, &dir);
+	if (!dir.failed && p->checked_dir.data != NULL && strcmp(dir.data, p->checked_dir.data) == 0)
+		goto out;
+	buf_clear(&p->checked_dir);
+	buf_str(&p->checked_dir, dir.data == NULL ? "" : dir.data);
+	while (!dir.failed && access(dir.data, F_OK) == -1 && strchr(dir.data, '/') != NULL &&
+	    strcmp(dir.data, "/") != 0) {
+		file_dirname(dir.data, &up);
+		buf_free(&dir);
+		dir = up;
+		memset(&up, 0, sizeof(up));
+	}
+	if (!dir.failed && access(dir.data, W_OK | X_OK) == -1 && errno == EACCES)
+		st = error_set(e, ST_CONFIG, "the output %.200s: no permission to write to the folder "
+		    "%.200s", final, dir.data);
+	else
+		st = buf_check(&dir, e);
+out:
+	buf_free(&dir);
+	return st;
+}
+
 /* What stands at a final name must be ebb's own; told before anything runs.
  * Publishing checks again, by hash. */
 static enum status check_target(struct planner *p, const char *final, size_t len, struct error *e)
@@ -201,6 +232,8 @@ static enum status name_output(struct planner *p, struct gathered *g, int64_t or
 	    : given_name(p, g, ordinal, &name, e);
 
 	final = name.data == NULL ? "" : name.data;
+	if (st == ST_OK && !p->known)
+		st = check_folder(p, final, e);
 	if (st == ST_OK && !p->known)
 		st = check_target(p, final, name.len, e);
 	if (st == ST_OK) {
@@ -518,6 +551,7 @@ static void planner_free(struct planner *p)
 	itemize_free(&p->itemize);
 	input_close(p->input);
 	buf_free(&p->texts);
+	buf_free(&p->checked_dir);
 	free(p);
 }
 

@@ -360,3 +360,17 @@ def test_two_lines_leave_each_others_outputs_alone(box):
     box.map("--out", "o/{}", "echo", ":::", "a")
     box.map("--out", "p/{}", "echo", ":::", "a")
     assert box.names() == ["o", "p"]
+
+
+def test_an_output_folder_that_may_not_be_written(box, not_root):
+    """Told before a command has run in vain."""
+    box.write("in/a", "x")
+    for name in ("state", "out"):
+        box.path(name).mkdir()
+    box.path("state").chmod(0o777)
+    for folder in (box.root.parent, box.root, box.log.parent):
+        os.chmod(folder, 0o755)
+    box.log.chmod(0o666)
+    r = box.begin("map", "--state", "state/s", "--out", "out/deep/{/}", LOG, ":::", "in/a", before=not_root).wait(10)
+    assert r.code == 2 and "no permission to write to the folder" in r.err
+    assert box.ran() == []
