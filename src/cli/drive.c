@@ -115,34 +115,81 @@ static enum status lock_run(struct driving *g, struct error *e)
 	}
 }
 
+/* The files of what was accepted for one shard. */
+struct accepted {
+	struct ledger_file *files;
+	size_t n;
+	bool *in_place;    /* for each: it has its final name */
+	const char **name; /* of those */
+	size_t n_in_place;
+};
+
+static enum status find_placed(struct store *store, struct accepted *of, struct error *e)
+{
+	size_t i;
+
+	for (i = 0; i < of->n; i++) {
+		const struct ledger_file *f = &of->files[i];
+		struct store_sum sum = {.size = f->size};
+		enum status there = ST_NOT_FOUND;
+
+		memcpy(sum.hash, f->hash, HASH_SIZE);
+		if (f->final_path[0] != '\0')
+			there = store_check(store, f->final_path, &sum, e);
+		if (there != ST_OK && there != ST_NOT_FOUND && there != ST_EXISTS)
+			return there; /* it cannot be told */
+		of->in_place[i] = there == ST_OK;
+		if (there == ST_OK)
+			of->name[of->n_in_place++] = f->final_path;
+		if (store_discard(store, f->private_path, e) != ST_OK)
+			log_line(LOG_WARN, "%s", e->text);
+	}
+	return of->n_in_place == 0 ? ST_OK
+	    : store_sync_names(store, of->name, of->n_in_place, e);
+}
+
+/* Of several files, those that are in place stay ebb's own. */
+static enum status give_up_accepted(struct driving *g, const struct ledger_shard *s,
+    const struct accepted *of, struct error *e)
+{
+	enum status st = ledger_begin(g->ledger, e);
+	size_t i;
+
+	if (st != ST_OK)
+		return st;
+	for (i = 0; st == ST_OK && i < of->n; i++) {
+		if (of->in_place[i])
+			st = ledger_output_placed(g->ledger, s->row, s->s.epoch, &of->files[i], e);
+	}
+	if (st == ST_OK)
+		st = ledger_output_gone(g->ledger, s->row, s->s.epoch, e);
+	if (st == ST_OK)
+		return ledger_commit(g->ledger, e);
+	ledger_rollback(g->ledger);
+	return st;
+}
+
 /* What was accepted for one shard: in place already, or dropped. */
 static enum status settle_accepted(struct driving *g, struct store *store,
     const struct ledger_shard *s, struct error *e)
 {
-	struct ledger_file *files = NULL;
-	bool in_place = true;
-	size_t n = 0;
-	size_t i;
-	enum status st = s->files == NULL ? ST_OK : ledger_files_parse(s->files, &files, &n, e);
+	struct accepted of = {.files = NULL};
+	enum status st = s->files == NULL ? ST_OK
+	    : ledger_files_parse(s->files, &of.files, &of.n, e);
 
-	for (i = 0; st == ST_OK && i < n; i++) {
-		struct store_sum sum = {.size = files[i].size};
-		enum status there = ST_NOT_FOUND;
-
-		memcpy(sum.hash, files[i].hash, HASH_SIZE);
-		if (files[i].final_path[0] != '\0')
-			there = store_check(store, files[i].final_path, &sum, e);
-		if (there != ST_OK && there != ST_NOT_FOUND && there != ST_EXISTS)
-			st = there; /* it cannot be told */
-		in_place = in_place && there == ST_OK;
-		if (st == ST_OK && store_discard(store, files[i].private_path, e) != ST_OK)
-			log_line(LOG_WARN, "%s", e->text);
-	}
-	ledger_files_free(files, n);
-	if (st != ST_OK)
-		return st;
-	return in_place ? ledger_published(g->ledger, s->row, s->s.epoch, e)
-	    : ledger_output_gone(g->ledger, s->row, s->s.epoch, e);
+	of.in_place = mem_zero((of.n + 1) * sizeof(*of.in_place));
+	of.name = mem_zero((of.n + 1) * sizeof(*of.name));
+	if (st == ST_OK && (of.in_place == NULL || of.name == NULL))
+		st = error_set(e, ST_NO_MEMORY, "out of memory");
+	if (st == ST_OK)
+		st = find_placed(store, &of, e);
+	if (st == ST_OK)
+		st = of.n_in_place == of.n ? ledger_published(g->ledger, s->row, s->s.epoch, e)
+		    : give_up_accepted(g, s, &of, e);
+	ledger_files_free(of.files, of.n);
+	free(of.in_place);
+	free(of.name);
+	return st;
 }
 
 /* What the stage of an older generation had accepted. */

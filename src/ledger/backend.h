@@ -103,6 +103,8 @@ struct ledger_backend {
 	enum status (*published)(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 	enum status (*refused)(struct ledger *l, int64_t row, int64_t epoch, const char *note,
 	    struct error *e);
+	enum status (*output_placed)(struct ledger *l, int64_t row, int64_t epoch,
+	    const struct ledger_file *f, struct error *e);
 	enum status (*output_gone)(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 	enum status (*end)(struct ledger *l, int64_t row, const struct ledger_attempt *a,
 	    const struct retry_policy *policy, bool no_retry, int64_t delay_ms,

@@ -431,6 +431,14 @@ enum status ledger_refused(struct ledger *l, int64_t row, int64_t epoch, const c
 	return st == ST_OK ? l->backend->refused(l, row, epoch, note, e) : st;
 }
 
+enum status ledger_output_placed(struct ledger *l, int64_t row, int64_t epoch,
+    const struct ledger_file *f, struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	return st == ST_OK ? l->backend->output_placed(l, row, epoch, f, e) : st;
+}
+
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch, struct error *e)
 {
 	enum status st = must_write(l, e);

@@ -383,6 +383,12 @@ enum status ledger_checkpoint_get(struct ledger *l, int64_t row, struct ledger_c
  * ST_FENCED: the epoch is void. A repeated call is fine. */
 enum status ledger_published(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;
+/* Of an accepted output that is about to be given up: this file has its final name
+ * all the same. The name is the run's as if it had been published, so that a later
+ * attempt may replace what stands there. ST_FENCED: it is not accepted under that
+ * epoch. A repeated call is fine. */
+enum status ledger_output_placed(struct ledger *l, int64_t row, int64_t epoch,
+    const struct ledger_file *f, struct error *e) MUST_USE;
 /* Neither private nor final files exist any more: ready under a new epoch. */
 enum status ledger_output_gone(struct ledger *l, int64_t row, int64_t epoch,
     struct error *e) MUST_USE;

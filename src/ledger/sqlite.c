@@ -323,6 +323,7 @@ const struct ledger_backend ledger_sqlite = {
 	.checkpoint_get = sqlite_checkpoint_get,
 	.published = sqlite_published,
 	.refused = sqlite_refused,
+	.output_placed = sqlite_output_placed,
 	.output_gone = sqlite_output_gone,
 	.end = sqlite_end,
 	.give_back = sqlite_give_back,

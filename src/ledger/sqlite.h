@@ -289,7 +289,10 @@ enum status output_release_files(struct sqlite_ledger *l, int64_t row, const cha
 /* Whether the row is the one that put there what is there now. */
 enum status output_is_mine(struct sqlite_ledger *l, int64_t row, const char *name, size_t len,
     bool *mine, struct error *e) MUST_USE;
-/* The names of its files hold what the row put there. */
+/* The name of that file holds what the row put there. */
+enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
+    struct error *e) MUST_USE;
+/* The names of its files do. */
 enum status output_put_files(struct sqlite_ledger *l, int64_t row, const char *files,
     struct error *e) MUST_USE;
 
@@ -346,6 +349,8 @@ enum status sqlite_checkpoint_get(struct ledger *l, int64_t row, struct ledger_c
 enum status sqlite_published(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 enum status sqlite_refused(struct ledger *l, int64_t row, int64_t epoch, const char *note,
     struct error *e);
+enum status sqlite_output_placed(struct ledger *l, int64_t row, int64_t epoch,
+    const struct ledger_file *f, struct error *e);
 enum status sqlite_output_gone(struct ledger *l, int64_t row, int64_t epoch, struct error *e);
 enum status sqlite_end(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,

@@ -224,7 +224,7 @@ enum status output_is_mine(struct sqlite_ledger *l, int64_t row, const char *nam
 	return st;
 }
 
-static enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
+enum status output_put(struct sqlite_ledger *l, int64_t row, const struct ledger_file *f,
     struct error *e)
 {
 	struct q q;

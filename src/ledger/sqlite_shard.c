@@ -263,6 +263,24 @@ static enum status give_up_output(struct sqlite_ledger *l, int64_t row,
 	return st;
 }
 
+enum status sqlite_output_placed(struct ledger *base, int64_t row, int64_t epoch,
+    const struct ledger_file *f, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct row r;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	st = row_get(l, row, &r, e);
+	if (st == ST_OK && (r.s.state != SHARD_ACCEPTED || r.s.epoch != epoch))
+		st = error_set(e, ST_FENCED, "shard %lld is not accepted under epoch %lld",
+		    (long long)row, (long long)epoch);
+	if (st == ST_OK)
+		st = output_put(l, row, f, e);
+	return op_end(l, st, e);
+}
+
 enum status sqlite_output_gone(struct ledger *base, int64_t row, int64_t epoch, struct error *e)
 {
 	const struct shard_event ev = {.kind = EV_OUTPUT_GONE, .epoch = epoch};

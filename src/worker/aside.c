@@ -45,6 +45,7 @@ struct aside_op {
 	size_t n;
 	struct ledger_worker others[OTHERS_MAX];
 	char names[200];
+	bool just_woken; /* when it was asked */
 	int n_done;      /* by others */
 	int n_failed;    /* on others too, and not done */
 	bool other;      /* somebody else stays */
@@ -155,7 +156,7 @@ static enum status find_other(struct aside_op *o, struct ledger *l, struct error
 	size_t n = 0;
 	size_t i;
 	enum status st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id, w->pipeline,
-	    loop_just_woke(w), &lost, e);
+	    o->just_woken, &lost, e);
 
 	o->other = false;
 	if (st == ST_OK)
@@ -296,6 +297,7 @@ void aside_look(struct work *w)
 	o->op.done = done_aside;
 	o->op.urgent = s->n == ASIDE_SHARDS;
 	o->w = w;
+	o->just_woken = loop_just_woke(w);
 	o->n = s->n;
 	for (i = 0; i < s->n; i++) {
 		o->row[i] = s->failed[i].row;

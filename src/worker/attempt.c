@@ -73,6 +73,7 @@ void attempt_free(struct attempt *a)
 	free(a->list_path);
 	ledger_files_free(a->files, a->n_files);
 	free(a->previous);
+	free(a->in_place);
 	free(a);
 }
 
@@ -87,7 +88,8 @@ enum status attempt_room(struct attempt *a, size_t n, struct error *e)
 {
 	a->files = mem_zero((n + 1) * sizeof(*a->files));
 	a->previous = mem_zero((n + 1) * sizeof(*a->previous));
-	return a->files == NULL || a->previous == NULL
+	a->in_place = mem_zero((n + 1) * sizeof(*a->in_place));
+	return a->files == NULL || a->previous == NULL || a->in_place == NULL
 	    ? error_set(e, ST_NO_MEMORY, "out of memory") : ST_OK;
 }
 

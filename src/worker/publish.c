@@ -107,6 +107,32 @@ static bool worth_another_try(enum status st)
 	return st == ST_FULL || st == ST_TRANSIENT || st == ST_BUSY || st == ST_NO_MEMORY;
 }
 
+/* Of an output that does not come to be, those that have their names are known as
+ * ebb's, else the next attempt would meet them as somebody else's. */
+static enum status keep_placed(const struct attempt *a, struct ledger *l, struct error *e)
+{
+	enum status st = ST_OK;
+	size_t i;
+
+	for (i = 0; st == ST_OK && i < a->n_files; i++) {
+		if (a->in_place[i])
+			st = ledger_output_placed(l, a->shard.row, a->shard.s.epoch,
+			    &a->files[i], e);
+	}
+	return st;
+}
+
+static enum status give_up(const struct attempt *a, struct ledger *l, struct error *e)
+{
+	enum status st = keep_placed(a, l, e);
+
+	if (st == ST_OK && a->step == ST_NOT_FOUND)
+		st = ledger_output_gone(l, a->shard.row, a->shard.s.epoch, e);
+	else if (st == ST_OK)
+		st = ledger_refused(l, a->shard.row, a->shard.s.epoch, a->step_error.text, e);
+	return st;
+}
+
 /* After the names were given (or not): what the ledger has to know. */
 static enum status exec_published(struct ledger *l, struct op *op, struct error *e)
 {
@@ -117,14 +143,10 @@ static enum status exec_published(struct ledger *l, struct op *op, struct error 
 	for (i = 0; st == ST_OK && i < g->n; i++) {
 		struct attempt *a = g->list[i];
 
-		if (a->step == ST_OK) {
+		if (a->step == ST_OK)
 			st = ledger_published(l, a->shard.row, a->shard.s.epoch, e);
-		} else if (a->step == ST_NOT_FOUND) {
-			st = ledger_output_gone(l, a->shard.row, a->shard.s.epoch, e);
-		} else if (a->step != ST_FENCED && !worth_another_try(a->step)) {
-			st = ledger_refused(l, a->shard.row, a->shard.s.epoch,
-			    a->step_error.text, e);
-		}
+		else if (a->step != ST_FENCED && !worth_another_try(a->step))
+			st = give_up(a, l, e);
 		if (st == ST_FENCED)
 			st = ST_OK;
 	}
@@ -193,8 +215,10 @@ static enum status sync_final(struct publisher *p, struct attempt **list, size_t
 	if (names == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	for (i = 0; i < n; i++) {
-		for (j = 0; list[i]->step == ST_OK && has_final(list[i]) && j < list[i]->n_files; j++)
-			names[k++] = list[i]->files[j].final_path;
+		for (j = 0; j < list[i]->n_files; j++) {
+			if (list[i]->in_place[j])
+				names[k++] = list[i]->files[j].final_path;
+		}
 	}
 	st = k == 0 ? ST_OK : store_sync_names(p->w->store, names, k, e);
 	free(names);
@@ -230,6 +254,21 @@ static enum status may_have_names(struct publisher *p, struct attempt *a, struct
 	return ST_OK;
 }
 
+/* When it has come to nothing: a publisher before this one may have been killed
+ * after it had given some of the names. */
+static void find_in_place(struct publisher *p, struct attempt *a)
+{
+	struct error e;
+	size_t i;
+
+	for (i = 0; a->n_files > 1 && i < a->n_files; i++) {
+		struct store_sum mine = sum_of(&a->files[i]);
+
+		a->in_place[i] = a->in_place[i] ||
+		    store_check(p->w->store, a->files[i].final_path, &mine, &e) == ST_OK;
+	}
+}
+
 static void give_names(struct publisher *p, struct attempt *a)
 {
 	size_t i;
@@ -242,8 +281,11 @@ static void give_names(struct publisher *p, struct attempt *a)
 		sys_point("publish.rename.before");
 		a->step = store_publish(p->w->store, f->private_path, f->final_path, &mine,
 		    a->previous[i].size >= 0 ? &a->previous[i] : NULL, &a->step_error);
+		a->in_place[i] = a->step == ST_OK;
 		sys_point("publish.rename.after");
 	}
+	if (a->step != ST_OK && !worth_another_try(a->step))
+		find_in_place(p, a);
 }
 
 /* Output without a place goes to stdout. The private file is removed after the

@@ -102,6 +102,7 @@ struct attempt {
 	struct ledger_file *files;/* its output, sealed */
 	struct store_sum *previous; /* for each, what was published under its final name
 	                           * last; of size -1: nothing */
+	bool *in_place;           /* for each: it has its final name */
 	size_t n_files;
 	enum status step;         /* of the publisher's current step */
 	struct error step_error;

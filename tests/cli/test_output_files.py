@@ -247,3 +247,51 @@ def test_killed_in_the_middle(box):
     box.ebb("run", "p.yaml")
     assert files(box) == sorted(["out/%d.txt" % i for i in range(3)] + ["out/sub/%d" % i for i in range(3)])
     assert not private(box)
+
+
+OTHER_EACH_TIME = 'for i in 1 2 3; do echo {} $i $$ >"$EBB_OUTPUT"/{}.$i; done'
+
+
+def killed_between_names(box, *args):
+    full = dict(box.env, EBB_FAULT_CRASH="publish.rename.after:2")
+    run = ebbtest.Running(box, [ebbtest.fault_bin(), "run", "p.yaml", *args], full)
+    assert run.wait(10).code == -9
+    assert files(box) == ["out/0.1", "out/0.2"]
+    box.wait_alone()
+
+
+def check_one_attempt_each(box):
+    """All files are there, and those of a shard are of one attempt."""
+    assert files(box) == ["out/%d.%d" % (n, i) for n in range(len(files(box)) // 3) for i in (1, 2, 3)]
+    for n in range(len(files(box)) // 3):
+        assert len({box.read("out/%d.%d" % (n, i)).split()[2] for i in (1, 2, 3)}) == 1
+    assert not private(box)
+
+
+def test_begun_anew_after_some_names_were_given(box):
+    """What has its name is ebb's own, though it was never published."""
+    box.write("p.yaml", pipeline(OTHER_EACH_TIME, count=1))
+    killed_between_names(box)
+    box.ebb("run", "--fresh", "p.yaml")
+    check_one_attempt_each(box)
+
+
+@pytest.mark.parametrize("gone", ["out/0.1", "out/0.2"])
+def test_taken_away_before_all_names_were_given(box, gone):
+    box.write("p.yaml", pipeline(OTHER_EACH_TIME, count=1))
+    killed_between_names(box)
+    os.unlink(box.path(gone))
+    box.ebb("run", "p.yaml")
+    check_one_attempt_each(box)
+    assert len(box.ran()) == 2
+
+
+def test_somebody_elses_file_before_all_names_were_given(box):
+    box.write("p.yaml", pipeline(OTHER_EACH_TIME, count=1))
+    killed_between_names(box)
+    box.write("out/0.3", "mine")
+    assert "was not written by ebb" in box.ebb("run", "p.yaml", code=1).err
+    assert box.read("out/0.3") == b"mine"
+    os.unlink(box.path("out/0.3"))
+    box.ebb("retry")
+    check_one_attempt_each(box)

@@ -258,6 +258,38 @@ static void runs_alone(void **state)
 	free_n(got, 2);
 }
 
+/* Of two files that were accepted, one has its name when the output is given up. */
+static void output_given_up_half_way(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_item item = {.item = "a", .item_len = 1, .id = {1}, .part = -1, .length = -1};
+	char priv[] = "p";
+	char names[2][3] = {"g1", "g2"};
+	struct ledger_file files[2] = {{.private_path = priv, .final_path = names[0], .size = 3},
+	    {.private_path = priv, .final_path = names[1], .size = 4}};
+	struct ledger_shard got;
+	struct ledger_attempt a = attempt_of(1, f->worker, CAUSE_DONE, 1);
+	struct ledger_output out;
+	struct error err;
+	int64_t dropped;
+	size_t bad;
+
+	OK(ledger_plan_items(f->l, f->stage, 0, &item, 1, NULL, &bad, &err));
+	OK(ledger_plan_finish(f->l, f->stage, 1, &dropped, &err));
+	claim_n(f->l, f->stage, f->worker, 1, 1, &got);
+	IS(ST_FENCED, ledger_output_placed(f->l, got.row, 1, &files[0], &err));
+	OK(ledger_accept(f->l, got.row, &a, files, 2, NULL, &err));
+	IS(ST_FENCED, ledger_output_placed(f->l, got.row, 2, &files[0], &err));
+	OK(ledger_output_placed(f->l, got.row, 1, &files[0], &err));
+	OK(ledger_output_placed(f->l, got.row, 1, &files[0], &err));
+	OK(ledger_output_gone(f->l, got.row, 1, &err));
+	OK(ledger_output_get(f->l, names[0], 2, &out, &err));
+	assert_true(out.published && !out.planned && out.size == 3);
+	IS(ST_NOT_FOUND, ledger_output_get(f->l, names[1], 2, &out, &err));
+	IS(ST_FENCED, ledger_output_placed(f->l, got.row, 1, &files[1], &err));
+	free_n(&got, 1);
+}
+
 static void outputs_gone_and_inputs_changed(void **state)
 {
 	struct fix *f = *state;
@@ -685,7 +717,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(opens), CASE(runs), CASE(another_spec), CASE(claims_in_order), CASE(delays_and_budgets),
-		CASE(runs_alone), CASE(outputs_gone_and_inputs_changed), CASE(groups),
+		CASE(runs_alone), CASE(output_given_up_half_way), CASE(outputs_gone_and_inputs_changed),
+		CASE(groups),
 		CASE(generations), CASE(workers), CASE(leases), CASE(listings), CASE(events),
 	};
 
