@@ -72,13 +72,14 @@ static const char *field_at(const char *line, int n)
 static bool mount_shows(const char *line, const char *path, struct buf *folder)
 {
 	const char *root = field_at(line, 3);
+	const char *point = field_at(line, 4);
 	const char *type = field_at(line, 6);
 	struct buf top = {0};
 	bool shows;
 
 	while (type != NULL && strncmp(type, "- ", 2) != 0)
 		type = field_at(type, 1);
-	if (root == NULL || type == NULL || *root != '/' || strncmp(type, "- cgroup2 ", 10) != 0)
+	if (root == NULL || point == NULL || type == NULL || *root != '/' || strncmp(type, "- cgroup2 ", 10) != 0)
 		return false;
 	add_field(root, &top);
 	if (top.len == 1)
@@ -87,7 +88,7 @@ static bool mount_shows(const char *line, const char *path, struct buf *folder)
 	    (path[top.len] == '/' || path[top.len] == '\0');
 	if (shows) {
 		buf_clear(folder);
-		add_field(field_at(root, 1), folder);
+		add_field(point, folder);
 		if (strcmp(path + top.len, "/") != 0)
 			buf_str(folder, path + top.len);
 		shows = !folder->failed;
