@@ -137,30 +137,104 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
 	return st;
 }
 
+/* ---- what was kept for stages that read it ---- */
+
+struct kept_page {
+	struct left_page left;
+	size_t n;                       /* of them, in the run's own folder */
+	const char *gone[OUTPUTS_PAGE]; /* of those, no file has the name any more */
+	const struct ledger_left *forget[OUTPUTS_PAGE]; /* the same */
+	size_t n_gone;
+};
+
+/* Another worker that ends may be at it too. */
+static enum status remove_kept_files(struct store *store, struct kept_page *p, struct error *e)
+{
+	size_t i;
+
+	p->n_gone = 0;
+	for (i = 0; i < p->n; i++) {
+		const struct ledger_left *left = &p->left.names[i];
+		struct store_sum sum = {.size = left->size};
+		enum status st;
+
+		memcpy(sum.hash, left->hash, HASH_SIZE);
+		st = store_check(store, left->final, &sum, e);
+		if (st == ST_OK && sys_unlink(left->final) == -1 && errno != ENOENT)
+			return error_os(e, errno, "cannot remove %s", left->final);
+		if (st != ST_OK && st != ST_NOT_FOUND && st != ST_EXISTS)
+			return st;
+		if (st == ST_EXISTS)
+			continue; /* somebody else changed it */
+		p->gone[p->n_gone] = left->final;
+		p->forget[p->n_gone++] = left;
+	}
+	return p->n_gone == 0 ? ST_OK : store_sync_names(store, p->gone, p->n_gone, e);
+}
+
+static enum status forget_kept(struct ledger *l, int64_t run, const struct kept_page *p,
+    struct error *e)
+{
+	enum status st = ledger_begin(l, e);
+	size_t i;
+
+	if (st != ST_OK)
+		return st;
+	for (i = 0; st == ST_OK && i < p->n_gone; i++) {
+		st = ledger_output_forget(l, run, p->forget[i]->final, p->forget[i]->final_len, e);
+		if (st == ST_NOT_FOUND)
+			st = ST_OK;
+	}
+	if (st == ST_OK)
+		return ledger_commit(l, e);
+	ledger_rollback(l);
+	return st;
+}
+
+/* The next names that begin with `prefix`. */
+static enum status kept_next(struct kept_page *p, struct ledger *l, int64_t run,
+    const struct buf *prefix, struct error *e)
+{
+	enum status st = page_next(&p->left, l, run, e);
+
+	p->n = 0;
+	while (st == ST_OK && p->n < p->left.n &&
+	    strncmp(p->left.names[p->n].final, prefix->data, prefix->len) == 0)
+		p->n++;
+	return st;
+}
+
 enum status outputs_remove_kept(const struct state *state, struct ledger *l,
     const struct ledger_run *run, struct error *e)
 {
-	struct removal_of_left r = {.state = state, .ledger = l, .run = run->id};
-	struct left_page p = {.n = 0};
-	struct buf kept = {0};
-	enum outputs_fate fate;
-	size_t i;
-	enum status st = store_open("file:", state_dir(state), &r.store, e);
+	struct kept_page *p = mem_zero(sizeof(*p));
+	struct store *store = NULL;
+	struct buf prefix = {0};
+	enum status st;
 
-	state_name(state, &kept, "runs/%s/stages/", run->name);
-	if (st == ST_OK)
-		st = buf_check(&kept, e);
+	if (p == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	/* In the order of the bytes they all follow their folder's. */
+	state_name(state, &prefix, "runs/%s/stages/", run->name);
+	st = buf_check(&prefix, e);
+	if (st == ST_OK) {
+		p->left.after.final = mem_dup(prefix.data, prefix.len);
+		p->left.after.final_len = prefix.len;
+		st = p->left.after.final == NULL ? error_set(e, ST_NO_MEMORY, "out of memory")
+		    : store_open("file:", state_dir(state), &store, e);
+	}
 	do {
 		if (st == ST_OK)
-			st = page_next(&p, l, run->id, e);
-		for (i = 0; st == ST_OK && i < p.n; i++) {
-			if (strncmp(p.names[i].final, kept.data, kept.len) == 0)
-				st = remove_one(&r, &p.names[i], &fate, e);
-		}
-	} while (st == ST_OK && p.n == OUTPUTS_PAGE);
-	page_free(&p);
-	store_close(r.store);
-	buf_free(&kept);
+			st = kept_next(p, l, run->id, &prefix, e);
+		if (st == ST_OK && p->n > 0)
+			st = remove_kept_files(store, p, e);
+		if (st == ST_OK && p->n > 0)
+			st = forget_kept(l, run->id, p, e);
+	} while (st == ST_OK && p->n == OUTPUTS_PAGE);
+	page_free(&p->left);
+	store_close(store);
+	buf_free(&prefix);
+	free(p);
 	return st;
 }
 

@@ -34,7 +34,8 @@ enum status outputs_remove_left(const struct state *state, struct ledger *l, int
     struct error *e) MUST_USE;
 
 /* The same, in silence, for those that ebb kept in the run's own folder for later
- * stages. */
+ * stages, a page at a time. The newest generation must be finished and the caller be a
+ * worker of it, so that no other one begins; several may do it at once. */
 enum status outputs_remove_kept(const struct state *state, struct ledger *l,
     const struct ledger_run *run, struct error *e) MUST_USE;
 
