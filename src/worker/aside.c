@@ -252,7 +252,7 @@ static void done_aside(struct op *op)
 	w->aside->asking = false;
 	if (op->status != ST_OK)
 		loop_fatal(w, op->status, &op->error);
-	else if (w->stop_level == 0 && !w->failed_stop)
+	else if (!w->closing && w->stop_level == 0 && !w->failed_stop)
 		judge_answer(w, o);
 	free(o);
 }
