@@ -23,7 +23,7 @@ struct drain_attempt {
 	int64_t typical_ms;   /* what attempts of its stage take; 0: not known */
 	enum drain_saving saving;
 	int64_t save_ms;      /* what its last checkpoint took; 0: not known */
-	int64_t like_save_ms; /* the most that one of its like took; 0: not known */
+	int64_t like_save_ms; /* the least that one of its like spent on all of its; 0: not known */
 	int64_t given_ms;     /* from the beginning of the stop to its deadline */
 };
 

@@ -144,7 +144,7 @@ void loop_look(struct work *w, bool sweep)
 	size_t i;
 
 	w->look_again = w->looking;
-	if (w->looking || w->stop_level == 2)
+	if (w->looking || w->closing || w->stop_level == 2)
 		return;
 	o = mem_zero(sizeof(*o) + w->n_stages * sizeof(o->looked[0]));
 	if (o == NULL)
