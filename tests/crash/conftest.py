@@ -3,8 +3,8 @@ each test, and the counts that are printed at the end.
 
 How much is tried can be set by the environment, each a number or "all":
 EBB_POINTS (crash points; all), EBB_ROUNDS (random kills; 500), EBB_FLEET_ROUNDS (random
-fates of three workers; 60), EBB_IMAGES (power cuts; 400), EBB_NTH (calls of each kind that
-fail once; 120). Of pipelines, which take longer: EBB_COMMITS (crash points around commits;
+fates of three workers; 60), EBB_IMAGES (power cuts; 600), EBB_NTH (calls of each kind that
+fail once; 80). Of pipelines, which take longer: EBB_COMMITS (crash points around commits;
 12, and all others), EBB_ROUNDS (100), EBB_PIPELINE_IMAGES (64), EBB_PIPELINE_NTH (36)."""
 
 import os

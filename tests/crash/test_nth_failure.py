@@ -6,7 +6,7 @@ from ebbtest import (Failures, Workload, count_calls, ebb_bin, fault_bin, once,
                      run_with_fault, setting, spread)
 
 # How many of the calls (of each kind) are tried; all with EBB_NTH=all.
-TRIED = setting("EBB_NTH", 120)
+TRIED = setting("EBB_NTH", 80)
 PARTS = 6
 ITEMS = 2
 

@@ -112,7 +112,7 @@ def images_from_the_first(records, base):
     rng = random.Random(1)
     first = [r.path for r in records].index("checkpoint.before")
     for disk, number, mark, _, choice in scan(records, base, 1):
-        if number < first or (IMAGES > 0 and rng.random() < 0.8):
+        if number < first or (IMAGES > 0 and rng.random() < 0.9):
             continue
         image = disk.image(choice, number, mark)
         if image.digest not in seen:

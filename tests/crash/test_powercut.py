@@ -8,7 +8,7 @@ import pytest
 from ebbtest import OTHER_BOOT, Workload, ebb_bin, expected_bytes, fault_bin, once, session_folder, setting
 from powercut import final_image, images, pick, picked, read_log, read_tree, scan
 
-IMAGES = setting("EBB_IMAGES", 900)
+IMAGES = setting("EBB_IMAGES", 600)
 PARTS = 4
 ITEMS = 6
 
