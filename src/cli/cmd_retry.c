@@ -113,7 +113,8 @@ const struct verb verb_retry = {
 	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
 	.text = "Without RUN, the newest. It works in the folder that the run was started in.\n"
 	    "Failures that a stage allowed (allow_failed in its file) are run again in a new\n"
-	    "generation, which takes over all that is done.\n"
+	    "generation, which takes over all that is done; failures of all stages are run again\n"
+	    "then, and checkpoints of what is not done are forgotten.\n"
 	    "\nexamples:\n  ebb retry r7\n",
 	.options = retry_options,
 	.run = retry_main,

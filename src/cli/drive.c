@@ -179,13 +179,16 @@ static enum status settle_accepted(struct driving *g, struct store *store,
 
 	of.in_place = mem_zero((of.n + 1) * sizeof(*of.in_place));
 	of.name = mem_zero((of.n + 1) * sizeof(*of.name));
-	if (st == ST_OK && (of.in_place == NULL || of.name == NULL))
+	if (of.in_place == NULL || of.name == NULL) {
 		st = error_set(e, ST_NO_MEMORY, "out of memory");
+		goto out;
+	}
 	if (st == ST_OK)
 		st = find_placed(store, &of, e);
 	if (st == ST_OK)
 		st = of.n_in_place == of.n ? ledger_published(g->ledger, s->row, s->s.epoch, e)
 		    : give_up_accepted(g, s, &of, e);
+out:
 	ledger_files_free(of.files, of.n);
 	free(of.in_place);
 	free(of.name);
@@ -382,7 +385,8 @@ static enum status starts_over(struct driving *g, bool *over, struct error *e)
 static enum status start_over(struct driving *g, const struct ledger_run_def *def,
     struct error *e)
 {
-	if (g->run.state == RUN_FINISHED && g->d->pipeline->name[0] == '\0' && !g->d->fresh && !g->d->skip_done && !g->d->quiet)
+	if (g->run.state == RUN_FINISHED && g->d->pipeline->name[0] == '\0' && !g->d->fresh &&
+	    !g->d->skip_done && !g->d->quiet)
 		log_line(LOG_INFO, "%s was finished; starting over (--skip-done runs only what is "
 		    "new or changed)", g->run.name);
 	return next_generation(g, def, e);

@@ -132,7 +132,6 @@ static enum status care_foreign(struct care *c, const char *dir, const char *nam
 	return st;
 }
 
-/* private/<row>.<epoch>: needed while the row is leased or accepted with it. */
 static bool has_leaf(const char *path, const char *name)
 {
 	const char *slash = path == NULL ? NULL : strrchr(path, '/');
@@ -157,6 +156,7 @@ static enum status in_checkpoint(struct care *c, int64_t row, const char *name, 
 	return ST_OK;
 }
 
+/* private/<row>.<epoch>: needed while the row is leased or accepted with it. */
 static enum status care_private(struct care *c, const char *dir, const char *name, void *arg,
     struct error *e)
 {

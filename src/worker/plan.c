@@ -162,22 +162,25 @@ static enum status check_folder(struct planner *p, const char *final, struct err
 	enum status st = ST_OK;
 
 	file_dirname(final, &dir);
-	if (!dir.failed && p->checked_dir.data != NULL && strcmp(dir.data, p->checked_dir.data) == 0)
+	st = buf_check(&dir, e);
+	if (st != ST_OK || dir.data == NULL ||
+	    (p->checked_dir.data != NULL && strcmp(dir.data, p->checked_dir.data) == 0))
 		goto out;
 	buf_clear(&p->checked_dir);
-	buf_str(&p->checked_dir, dir.data == NULL ? "" : dir.data);
-	while (!dir.failed && access(dir.data, F_OK) == -1 && strchr(dir.data, '/') != NULL &&
+	buf_str(&p->checked_dir, dir.data);
+	while (access(dir.data, F_OK) == -1 && strcmp(dir.data, ".") != 0 &&
 	    strcmp(dir.data, "/") != 0) {
 		file_dirname(dir.data, &up);
 		buf_free(&dir);
 		dir = up;
 		memset(&up, 0, sizeof(up));
+		st = buf_check(&dir, e);
+		if (st != ST_OK || dir.data == NULL)
+			goto out;
 	}
-	if (!dir.failed && access(dir.data, W_OK | X_OK) == -1 && errno == EACCES)
+	if (access(dir.data, W_OK | X_OK) == -1 && errno == EACCES)
 		st = error_set(e, ST_CONFIG, "the output %.200s: no permission to write to the folder "
 		    "%.200s", final, dir.data);
-	else
-		st = buf_check(&dir, e);
 out:
 	buf_free(&dir);
 	return st;

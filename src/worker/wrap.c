@@ -225,7 +225,6 @@ static void warn_of_log(const struct attempt *a)
 	buf_free(&shown);
 }
 
-/* A log that cannot be kept is said so and costs nothing else. */
 /* Of a batch, behind those before it, as far as the cap allows. */
 static enum status append_log(const struct buf *from, const struct buf *to, struct error *e)
 {
@@ -242,6 +241,7 @@ static enum status append_log(const struct buf *from, const struct buf *to, stru
 	return st;
 }
 
+/* A log that cannot be kept is said so and costs nothing else. */
 static void keep_stderr(struct attempt *a)
 {
 	struct buf from = {0};
