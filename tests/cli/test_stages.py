@@ -23,6 +23,7 @@ stages:
   again:
     input: {count: 3}
     retry: {failures: 1}
+    on_failed: continue
     run: 'n={}; echo "again $n" >&2; [ $n != 2 ] || [ -e fixed ]'
 """
 
