@@ -37,17 +37,28 @@ static int64_t count_failed(const struct common_view *v)
 	return n;
 }
 
-/* Failures that a stage allowed are sealed with it: to run them again is to seal it
- * again, and so those that read it. */
-static bool some_are_sealed(const struct common_view *v)
+/* Failures that a stage allowed are sealed with it: to run them again is to begin a
+ * new generation, which forgets checkpoints. So not while a stage has work left, whose
+ * checkpoints may be worth more. */
+static bool begins_anew(const struct common_view *v)
 {
+	bool some_are_sealed = false;
+	bool work_left = false;
 	size_t i;
 
-	for (i = v->first; i < v->end; i++) {
-		if (v->stage[i].sealed && ledger_stage_failed(&v->stage[i]) > 0)
-			return true;
+	for (i = 0; i < v->n_stages; i++) {
+		const struct ledger_stage *g = &v->stage[i];
+
+		if (!g->sealed && g->count[SHARD_READY] + g->count[SHARD_LEASED] +
+		    g->count[SHARD_ACCEPTED] > 0)
+			work_left = true;
+		if (i >= v->first && i < v->end && g->sealed && ledger_stage_failed(g) > 0)
+			some_are_sealed = true;
 	}
-	return false;
+	if (some_are_sealed && work_left)
+		log_line(LOG_INFO, "%s: what is left goes on first; ebb retry once more, after that, "
+		    "runs what a stage allowed to fail", v->run.name);
+	return some_are_sealed && !work_left;
 }
 
 static int retry_main(int argc, char **argv)
@@ -87,7 +98,7 @@ static int retry_main(int argc, char **argv)
 		    "same line again, which retries what failed", view.run.name);
 	if (st == ST_OK)
 		st = common_enter_run(view.state, &view.run, &e);
-	d.renew = st == ST_OK && some_are_sealed(&view);
+	d.renew = st == ST_OK && begins_anew(&view);
 	d.input.plan = d.renew;
 	d.skip_done = d.renew;
 	common_view_close(&view);
@@ -112,9 +123,9 @@ const struct verb verb_retry = {
 	.usage = "ebb retry [options] [RUN]",
 	.summary = "ebb retry: give the failed shards of a run a fresh budget and run them",
 	.text = "Without RUN, the newest. It works in the folder that the run was started in.\n"
-	    "Failures that a stage allowed (allow_failed in its file) are run again in a new\n"
-	    "generation, which takes over all that is done; failures of all stages are run again\n"
-	    "then, and checkpoints of what is not done are forgotten.\n"
+	    "Failures that a stage allowed (allow_failed in its file) are run again once no\n"
+	    "stage has work left: in a new generation, which takes over all that is done, and\n"
+	    "in which failures of all stages are run again.\n"
 	    "\nexamples:\n  ebb retry r7\n",
 	.options = retry_options,
 	.run = retry_main,

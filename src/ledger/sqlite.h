@@ -267,6 +267,11 @@ enum status stage_info_get(struct sqlite_ledger *l, int64_t stage, struct stage_
 /* ST_FENCED when it is sealed or not of its run's newest generation. */
 enum status stage_must_be_open(const struct stage_info *s, struct error *e) MUST_USE;
 
+/* ---- sqlite_plan.c ---- */
+
+/* Below it are the ordinals of rows that have left the list. */
+#define SQLITE_DROPPED (-(INT64_C(1) << 62))
+
 /* ---- sqlite_checkpoint.c ---- */
 
 enum status checkpoint_drop(struct sqlite_ledger *l, int64_t row, struct error *e) MUST_USE;

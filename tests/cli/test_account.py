@@ -87,7 +87,7 @@ def test_a_worker_that_was_killed(box):
     box.hold()
     run = box.begin(*args)
     wait_for_lines(box, 2)
-    time.sleep(0.7)
+    time.sleep(0.7)  # what is measured
     box.crash(run)
     box.release()
     box.ebb(*args)
@@ -104,7 +104,7 @@ def test_both_are_killed(box):
     box.hold()
     run = box.begin(*args)
     wait_for_lines(box, 2)
-    time.sleep(0.7)
+    time.sleep(0.7)  # what is measured
     guardian = ebbtest.guardian_of(run.pid)
     os.kill(run.pid, signal.SIGSTOP)
     ebbtest.kill(guardian)
@@ -157,7 +157,7 @@ sleep 60
     env = {"EBB": ebbtest.ebb_bin()}
     run = box.begin("run", "-j1", "p.yaml", **env)
     wait_for_lines(box, 1)
-    time.sleep(0.5)
+    time.sleep(0.5)  # what is measured
     box.crash(run)
     box.ebb("run", "-j1", "p.yaml", **env)
     _, total = check_account(box, 2)
@@ -191,7 +191,7 @@ stages:
 """)
     run = box.begin("run", "-j1", "p.yaml")
     wait_for_lines(box, 3)
-    time.sleep(0.1)
+    time.sleep(0.1)  # into the middle of a batch
     os.kill(run.pid, sig)
     assert run.wait(10).code in (75, -9)
     box.ebb("run", "-j1", "p.yaml")

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 
 import pytest
 
@@ -89,6 +90,42 @@ def test_retry_of_what_was_allowed_to_fail(box):
     assert [(s["done"], s["failed"]) for s in row["stages"]] == [(3, 0), (1, 0)]
     assert row["state"] == "finished" and sorted(box.read("all.txt").split()) == [b"0", b"1", b"2"]
     assert "nothing failed" in box.ebb("retry").err
+
+
+SAVES = """version: 1
+name: saves
+stages:
+  a: {input: {count: 2}, retry: {failures: 1}, allow_failed: 1, run: '[ {} != 1 ] || [ -e "$EBBTEST_LOG".fixed ]'}
+  b: {input: {count: 1}, run: ./saves.sh, output: out.txt}
+"""
+SAVES_SH = """n=$(cat "$EBB_CHECKPOINT"/n 2>/dev/null || echo 0)
+echo "from $n" >>"$EBBTEST_LOG"
+echo $((n + 1)) >"$EBB_CHECKPOINT"/n
+"$EBB" task checkpoint
+echo saved >>"$EBBTEST_LOG"
+while [ -e "$EBBTEST_HOLD" ]; do sleep 0.01; done
+echo done
+"""
+
+
+def test_retry_does_not_forget_what_others_have_saved(box):
+    """While a stage has work left, that goes on; what was allowed to fail comes after."""
+    box.script("saves.sh", SAVES_SH)
+    box.write("p.yaml", SAVES)
+    box.hold()
+    run = box.begin("run", "p.yaml", "--grace", "0", EBB=ebbtest.ebb_bin())
+    wait_for_lines(box, 2)
+    ebbtest.wait_until(lambda: box.status()[0]["stages"][0]["sealed"], 10, "a is sealed")
+    os.kill(run.pid, signal.SIGTERM)
+    assert run.wait(10).code == 75
+    box.release()
+    (box.top / "runs.log.fixed").touch()
+    r = box.ebb("retry", EBB=ebbtest.ebb_bin())
+    assert "what is left goes on first" in r.err
+    assert [line for line in box.ran() if line.startswith("from")] == ["from 0", "from 1"]
+    box.ebb("retry", EBB=ebbtest.ebb_bin())
+    assert [(s["done"], s["failed"]) for s in box.status()[0]["stages"]] == [(2, 0), (1, 0)]
+    assert len(box.ran()) == 4
 
 
 KEPT = """

@@ -68,7 +68,7 @@ static int leave(void **state)
 static void need_group(const struct group *g)
 {
 	if (g->fd == -1 || !spawn_can_enter(g->fd)) {
-		print_message("NO CGROUP V2 that may be written to: not tried that a child begins in one\n");
+		print_message("# NO CGROUP V2 that may be written to: not tried that a child begins in one\n");
 		skip();
 	}
 }
