@@ -1,0 +1,390 @@
+/* Amazon EC2's instance metadata, version 2 (a session token; without one where there
+ * is no version 2), https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/
+ * {instancedata-data-retrieval,spot-instance-termination-notices,rebalance-recommendations,
+ * viewing_scheduled_events}.html, and autoscaling's target-lifecycle-state. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "notice/dates.h"
+#include "notice/source.h"
+
+enum {
+	AWS_POLL_MS = 2000,           /* AWS asks for 5 s or less */
+	AWS_RETRY_MS = 1000,
+	AWS_SLOW_EVERY = 10,          /* rounds between looks at what is not urgent */
+	AWS_ASK_TIMEOUT_MS = 2000,
+	AWS_TOKEN_TTL_S = 21600,
+	AWS_WINDOW_MS = 120000,
+	AWS_FAR_MS = 2000000000,      /* maintenance may be weeks ahead */
+	AWS_TOKEN_TRIES = 3,
+};
+
+enum aws_step {
+	AWS_STEP_TOKEN = 0, AWS_STEP_ID, AWS_STEP_TYPE, AWS_STEP_ZONE, AWS_STEP_LIFE, AWS_STEP_ACTION, AWS_STEP_REBALANCE,
+	AWS_STEP_TERMINATION, AWS_STEP_MAINTENANCE, AWS_STEP_AUTOSCALING, AWS_N_STEPS,
+};
+
+static const char *const aws_paths[AWS_N_STEPS] = {
+	"/latest/api/token",
+	"/latest/meta-data/instance-id",
+	"/latest/meta-data/instance-type",
+	"/latest/meta-data/placement/availability-zone",
+	"/latest/meta-data/instance-life-cycle",
+	"/latest/meta-data/spot/instance-action",
+	"/latest/meta-data/events/recommendations/rebalance",
+	"/latest/meta-data/spot/termination-time",
+	"/latest/meta-data/events/maintenance/scheduled",
+	"/latest/meta-data/autoscaling/target-lifecycle-state",
+};
+
+/* What was said for one path, so that it is not said again. */
+struct aws_said {
+	bool said;
+	char what[128];
+};
+
+struct aws_state {
+	enum aws_step step;
+	char token[4096];
+	bool tokenless;           /* there is no version 2 */
+	int token_failures;
+	int64_t token_until_ms;
+	int64_t poll_ms;
+	int64_t next_ms;          /* when the next question is due */
+	int64_t round;
+	bool machine_known;
+	bool trouble;
+	struct notice_machine machine;
+	struct aws_said said[AWS_N_STEPS];
+	const char *asked;        /* path of the last question */
+	int64_t asked_ms;         /* and its time-out */
+};
+
+static void aws_begin(void *state, const struct source_config *c)
+{
+	struct aws_state *s = state;
+
+	s->poll_ms = c->poll_ms > 0 ? c->poll_ms : AWS_POLL_MS;
+	(void)snprintf(s->machine.source, sizeof(s->machine.source), "aws");
+}
+
+static void aws_end(void *state)
+{
+	struct aws_state *s = state;
+
+	explicit_bzero(s->token, sizeof(s->token));
+}
+
+static void aws_ask(void *state, unsigned line, int64_t now, struct source_ask *ask)
+{
+	struct aws_state *s = state;
+
+	(void)line;
+	if (!s->tokenless && (s->token[0] == '\0' || now >= s->token_until_ms)) {
+		s->asked = aws_paths[AWS_STEP_TOKEN];
+		source_get(ask, s->asked, AWS_ASK_TIMEOUT_MS);
+		ask->method = "PUT";
+		source_header(ask, "X-aws-ec2-metadata-token-ttl-seconds: %d", AWS_TOKEN_TTL_S);
+	} else {
+		if (s->step == AWS_STEP_TOKEN)
+			s->step = s->machine_known ? AWS_STEP_ACTION : AWS_STEP_ID;
+		s->asked = aws_paths[s->step];
+		source_get(ask, s->asked, AWS_ASK_TIMEOUT_MS);
+		if (!s->tokenless)
+			source_header(ask, "X-aws-ec2-metadata-token: %s", s->token);
+	}
+	ask->at_boot_ms = s->next_ms;
+	s->asked_ms = ask->timeout_ms;
+}
+
+/* ---- the token ---- */
+
+static void aws_token_failed(struct aws_state *s, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	s->token_failures++;
+	s->next_ms = a->now_boot_ms + AWS_RETRY_MS;
+	s->trouble = true;
+	if (a->fault != SOURCE_TIMED_OUT) {
+		source_complain(sink, "aws", s->asked, s->asked_ms, a);
+		return;
+	}
+	/* A container behind a bridge is one hop further than the answer may travel. */
+	sink->trouble(sink, "aws: the request for a session token is not answered; in a container "
+	    "the metadata service's hop limit must be 2 (aws ec2 modify-instance-metadata-options "
+	    "--http-put-response-hop-limit 2), or the container needs the host's network");
+	s->next_ms = a->now_boot_ms + (s->token_failures < AWS_TOKEN_TRIES ? AWS_RETRY_MS : 15000);
+}
+
+static void aws_take_token(struct aws_state *s, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	if (a->fault == SOURCE_ANSWERED && a->status == 200 &&
+	    source_word(a, s->token, sizeof(s->token))) {
+		s->token_failures = 0;
+		/* Renewed early, and whatever happens when the service says 401. */
+		s->token_until_ms = a->now_boot_ms + (int64_t)AWS_TOKEN_TTL_S * 900;
+	} else if (a->fault == SOURCE_ANSWERED && (a->status == 404 || a->status == 405)) {
+		s->tokenless = true;
+	} else {
+		aws_token_failed(s, a, sink);
+	}
+}
+
+/* ---- notices ---- */
+
+/* True when this is news for its path; "" is nothing. Tells when it was taken back. */
+static bool aws_is_news(struct aws_state *s, enum aws_step step, const char *what, enum notice_kind kind,
+    const struct source_answer *a, struct source_sink *sink)
+{
+	struct aws_said *said = &s->said[step];
+	struct notice n;
+
+	if (strncmp(said->what, what, sizeof(said->what) - 1) == 0)
+		return false;
+	if (what[0] == '\0' && said->said) {
+		source_notice(a, "aws", NOTICE_WITHDRAWN, &n);
+		n.was = kind;
+		sink->event(sink, &n);
+	}
+	(void)snprintf(said->what, sizeof(said->what), "%s", what);
+	said->said = what[0] != '\0';
+	return said->said;
+}
+
+static const char *aws_member(const json_t *o, const char *name)
+{
+	const char *v = json_string_value(json_object_get(o, name));
+
+	return v == NULL ? "" : v;
+}
+
+/* {"action":"terminate","time":"..Z"}; a copy of EventBridge's detail has
+ * "instance-action". False when it is not that. */
+static bool aws_take_action(struct aws_state *s, const json_t *o, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	const char *action = aws_member(o, "action");
+	char what[128];
+	struct notice n;
+	int64_t at;
+
+	if (action[0] == '\0')
+		action = aws_member(o, "instance-action");
+	source_notice(a, "aws", NOTICE_TAKEN, &n);
+	n.action = notice_action_of(action);
+	if (n.action == NOTICE_UNKNOWN_ACTION || !date_rfc3339(aws_member(o, "time"), &at))
+		return false;
+	(void)snprintf(what, sizeof(what), "%.20s %.40s", action, aws_member(o, "time"));
+	if (aws_is_news(s, AWS_STEP_ACTION, what, NOTICE_TAKEN, a, sink)) {
+		source_deadline(a, at, AWS_WINDOW_MS, &n);
+		if (n.action == NOTICE_HIBERNATE) /* it begins at once */
+			n.deadline_boot_ms = 0;
+		n.window_ms = AWS_WINDOW_MS;
+		sink->event(sink, &n);
+	}
+	return true;
+}
+
+static bool aws_take_rebalance(struct aws_state *s, const json_t *o, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	const char *time = aws_member(o, "noticeTime");
+	struct notice n;
+	int64_t at;
+
+	if (!date_rfc3339(time, &at))
+		return false;
+	source_notice(a, "aws", NOTICE_REBALANCE, &n);
+	if (aws_is_news(s, AWS_STEP_REBALANCE, time, NOTICE_REBALANCE, a, sink))
+		sink->event(sink, &n);
+	return true;
+}
+
+/* The older path, which may hold anything: only a moment ahead counts. */
+static void aws_take_termination(struct aws_state *s, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	char time[64];
+	struct notice n;
+	int64_t at;
+
+	if (!source_word(a, time, sizeof(time)) || !date_rfc3339(time, &at) ||
+	    s->said[AWS_STEP_ACTION].said)
+		return;
+	source_notice(a, "aws", NOTICE_TAKEN, &n);
+	n.action = NOTICE_TERMINATE;
+	source_deadline(a, at, AWS_WINDOW_MS, &n);
+	if (n.deadline_boot_ms > a->now_boot_ms &&
+	    aws_is_news(s, AWS_STEP_TERMINATION, time, NOTICE_TAKEN, a, sink))
+		sink->event(sink, &n);
+}
+
+static enum notice_action aws_maintenance_action(const char *code)
+{
+	if (strcmp(code, "instance-stop") == 0)
+		return NOTICE_STOP;
+	if (strcmp(code, "instance-retirement") == 0)
+		return NOTICE_TERMINATE;
+	if (strcmp(code, "instance-reboot") == 0 || strcmp(code, "system-reboot") == 0)
+		return NOTICE_REBOOT;
+	return strcmp(code, "system-maintenance") == 0 ? NOTICE_FREEZE : NOTICE_UNKNOWN_ACTION;
+}
+
+/* The first one that is still to come. */
+static bool aws_take_maintenance(struct aws_state *s, const json_t *list,
+    const struct source_answer *a, struct source_sink *sink)
+{
+	struct notice n;
+	char what[128] = "";
+	json_t *o;
+	size_t i;
+	int64_t at;
+
+	if (!json_is_array(list))
+		return false;
+	source_notice(a, "aws", NOTICE_MAINTENANCE, &n);
+	json_array_foreach(list, i, o) {
+		if (strcmp(aws_member(o, "State"), "active") != 0 ||
+		    !date_http(aws_member(o, "NotBefore"), &at))
+			continue;
+		n.action = aws_maintenance_action(aws_member(o, "Code"));
+		source_deadline(a, at, AWS_FAR_MS, &n);
+		notice_text(n.id, sizeof(n.id), aws_member(o, "EventId"), strlen(aws_member(o, "EventId")));
+		notice_text(n.detail, sizeof(n.detail), aws_member(o, "Description"),
+		    strlen(aws_member(o, "Description")));
+		(void)snprintf(what, sizeof(what), "%.40s %.60s", n.id, aws_member(o, "NotBefore"));
+		break;
+	}
+	if (aws_is_news(s, AWS_STEP_MAINTENANCE, what, NOTICE_MAINTENANCE, a, sink))
+		sink->event(sink, &n);
+	return true;
+}
+
+/* A lifecycle hook holds the machine until CompleteLifecycleAction or its own
+ * time-out, which is not told here. */
+static bool aws_take_autoscaling(struct aws_state *s, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	char word[64];
+	struct notice n;
+
+	if (!source_word(a, word, sizeof(word)))
+		return false;
+	source_notice(a, "aws", NOTICE_TAKEN, &n);
+	n.action = NOTICE_TERMINATE;
+	(void)snprintf(n.detail, sizeof(n.detail), "its Auto Scaling group terminates it");
+	if (aws_is_news(s, AWS_STEP_AUTOSCALING, strcmp(word, "Terminated") == 0 ? word : "",
+	    NOTICE_TAKEN, a, sink))
+		sink->event(sink, &n);
+	return true;
+}
+
+static bool aws_take_notice(struct aws_state *s, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	json_t *o;
+	bool good;
+
+	if (s->step == AWS_STEP_AUTOSCALING)
+		return aws_take_autoscaling(s, a, sink);
+	if (s->step == AWS_STEP_TERMINATION) {
+		aws_take_termination(s, a, sink);
+		return true;
+	}
+	o = json_loadb(a->body, a->len, 0, NULL);
+	good = o != NULL && (s->step == AWS_STEP_ACTION ? aws_take_action(s, o, a, sink)
+	    : s->step == AWS_STEP_REBALANCE ? aws_take_rebalance(s, o, a, sink)
+	    : aws_take_maintenance(s, o, a, sink));
+	json_decref(o);
+	return good;
+}
+
+/* ---- the machine ---- */
+
+static void aws_take_fact(struct aws_state *s, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	struct notice_machine *m = &s->machine;
+	char life[sizeof(m->lifecycle)];
+
+	/* What a service does not know is left open. */
+	if (s->step == AWS_STEP_ID)
+		(void)!source_word(a, m->node, sizeof(m->node));
+	else if (s->step == AWS_STEP_TYPE)
+		(void)!source_word(a, m->type, sizeof(m->type));
+	else if (s->step == AWS_STEP_ZONE)
+		(void)!source_word(a, m->zone, sizeof(m->zone));
+	else if (source_word(a, life, sizeof(life)) &&
+	    (strcmp(life, "spot") == 0 || strcmp(life, "on-demand") == 0))
+		memcpy(m->lifecycle, life, sizeof(life));
+	if (s->step != AWS_STEP_LIFE)
+		return;
+	s->machine_known = true;
+	sink->machine(sink, m);
+}
+
+/* ---- one after the other ---- */
+
+static void aws_next_step(struct aws_state *s, int64_t now_ms)
+{
+	bool slow = s->round % AWS_SLOW_EVERY == 0;
+
+	if (s->step == AWS_STEP_AUTOSCALING || (s->step == AWS_STEP_REBALANCE && !slow)) {
+		s->step = AWS_STEP_ACTION;
+		s->round++;
+		s->next_ms = now_ms + s->poll_ms;
+	} else {
+		s->step++;
+	}
+}
+
+static void aws_answer(void *state, unsigned line, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	struct aws_state *s = state;
+	bool nothing = a->fault == SOURCE_ANSWERED && a->status == 404;
+	bool good = nothing;
+
+	(void)line;
+	if (s->asked == aws_paths[AWS_STEP_TOKEN]) {
+		aws_take_token(s, a, sink);
+		return;
+	}
+	if (a->fault == SOURCE_ANSWERED && a->status == 401 && !s->tokenless) {
+		s->token[0] = '\0'; /* expired: asked for at once, but not in a circle */
+		if (s->token_failures++ > 0)
+			s->next_ms = a->now_boot_ms + AWS_RETRY_MS;
+		return;
+	}
+	if (nothing && s->step >= AWS_STEP_ACTION)
+		(void)aws_is_news(s, s->step, "", s->step == AWS_STEP_REBALANCE ? NOTICE_REBALANCE :
+		    s->step == AWS_STEP_MAINTENANCE ? NOTICE_MAINTENANCE : NOTICE_TAKEN, a, sink);
+	else if (a->fault == SOURCE_ANSWERED && a->status == 200)
+		good = s->step < AWS_STEP_ACTION || aws_take_notice(s, a, sink);
+	if (s->step < AWS_STEP_ACTION && (good || a->status == 404))
+		aws_take_fact(s, a, sink);
+	if (good && s->trouble)
+		sink->trouble(sink, "");
+	if (!good)
+		source_complain(sink, "aws", s->asked, s->asked_ms, a);
+	s->trouble = !good;
+	if (good || s->step >= AWS_STEP_ACTION)
+		aws_next_step(s, a->now_boot_ms);
+	/* Where even this does not work, nothing else will. */
+	if (!good && a->fault != SOURCE_ANSWERED)
+		s->next_ms = a->now_boot_ms + AWS_RETRY_MS;
+}
+
+const struct source source_aws = {
+	.name = "aws",
+	.endpoint = "http://169.254.169.254",
+	.endpoint_env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+	.state_size = sizeof(struct aws_state),
+	.n_lines = 1,
+	.begin = aws_begin,
+	.ask = aws_ask,
+	.answer = aws_answer,
+	.end = aws_end,
+};
