@@ -12,6 +12,8 @@
 struct exec_values {
 	int64_t grace_ms;
 	const char *stop_file;
+	const char *notice;
+	bool no_acknowledge;
 	const char *stop_signal;
 	const char *stop_to;
 	bool wait_all;
@@ -22,6 +24,10 @@ static const struct option exec_cmd_options[] = {
 	    "from the stop signal to KILL ($EBB_GRACE, else 30s)", .min = 0, .max = 86400000},
 	{0, "stop-file", OPTION_TEXT, offsetof(struct exec_values, stop_file), "PATH",
 	    "stop when this file appears, as by TERM"},
+	{0, "notice", OPTION_TEXT, offsetof(struct exec_values, notice), "LIST",
+	    "sources of interruption notices: auto (default), none, or names (ebb help watch)"},
+	{0, "no-acknowledge", OPTION_FLAG, offsetof(struct exec_values, no_acknowledge), NULL,
+	    "do not tell the platform (Azure) that it may go on once the command has ended"},
 	{0, "stop-signal", OPTION_TEXT, offsetof(struct exec_values, stop_signal), "NAME",
 	    "what the command is told to stop with: TERM (default), INT, USR1, ..."},
 	{0, "stop-to", OPTION_CHOICE, offsetof(struct exec_values, stop_to), "WHOM",
@@ -60,9 +66,11 @@ static enum status parse_signal(const char *name, int *sig, struct error *e)
 static enum status exec_options_from(const struct exec_values *v, struct exec_options *opt,
     struct error *e)
 {
-	enum status st = common_grace(v->grace_ms, &opt->grace_ms, e);
+	enum status st = common_grace(v->grace_ms, &opt->grace_ms, &opt->grace_given, e);
 
 	opt->stop_file = v->stop_file;
+	opt->notice = v->notice;
+	opt->no_acknowledge = v->no_acknowledge;
 	opt->wait_all = v->wait_all;
 	opt->stop_signal = SIGTERM;
 	if (v->stop_to != NULL && strcmp(v->stop_to, "leader") == 0)

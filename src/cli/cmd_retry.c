@@ -89,7 +89,7 @@ static int retry_main(int argc, char **argv)
 	if (st == ST_OK)
 		st = pipeline_decode(view.run.spec, &pipeline, &e);
 	if (st == ST_OK)
-		st = common_grace(-1, &d.grace_ms, &e);
+		st = common_grace(-1, &d.grace_ms, &d.grace_given, &e);
 	if (st == ST_OK && failed == 0)
 		log_line(LOG_INFO, "%s: nothing failed, nothing to retry", view.run.name);
 	else if (st == ST_OK && !view.stage[0].plan_complete &&

@@ -53,12 +53,13 @@ enum status common_enter_run(const struct state *state, const struct ledger_run 
 	return st;
 }
 
-enum status common_grace(int64_t option, int64_t *ms, struct error *e)
+enum status common_grace(int64_t option, int64_t *ms, bool *given, struct error *e)
 {
 	const char *env = getenv("EBB_GRACE");
 	enum status st;
 
 	*ms = option >= 0 ? option : 30000;
+	*given = option >= 0 || (env != NULL && env[0] != '\0');
 	if (option >= 0 || env == NULL || env[0] == '\0')
 		return ST_OK;
 	st = str_parse_duration(env, ms, e);

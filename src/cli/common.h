@@ -20,8 +20,8 @@ enum status common_enter_run(const struct state *state, const struct ledger_run 
     struct error *e) MUST_USE;
 
 /* How long commands may go on after INT or TERM: `option` if it is not negative,
- * else EBB_GRACE, else 30 s. */
-enum status common_grace(int64_t option, int64_t *ms, struct error *e) MUST_USE;
+ * else EBB_GRACE, else 30 s; *given says that it is not the last of these. */
+enum status common_grace(int64_t option, int64_t *ms, bool *given, struct error *e) MUST_USE;
 
 /* Logs the error and returns the exit code of its class. */
 int common_fail(enum status st, const struct error *e);

@@ -20,6 +20,13 @@ struct drive {
 	int slots;
 	int64_t lease_ms;
 	int64_t grace_ms;
+	bool grace_given;         /* and not by default */
+	const char *notice;       /* the next are as in struct worker_options */
+	const char *on_notice;
+	const char *on_drained;
+	const char *on_rebalance;
+	int64_t hook_timeout_ms;
+	bool no_acknowledge;
 	int64_t state_max_bytes;
 	struct halt_rule halt;
 	const char *pool;         /* or NULL, as the next two */

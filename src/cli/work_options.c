@@ -67,7 +67,13 @@ enum status work_fill_drive(const struct work_values *v, struct drive *d, struct
 	d->result = v->result;
 	d->show_stderr = !v->no_stderr;
 	d->quiet = v->quiet;
+	d->notice = v->notice;
+	d->on_notice = v->on_notice;
+	d->on_drained = v->on_drained;
+	d->on_rebalance = v->on_rebalance;
+	d->hook_timeout_ms = v->hook_timeout_ms;
+	d->no_acknowledge = v->no_acknowledge;
 	if (st == ST_OK)
-		st = common_grace(v->grace_ms, &d->grace_ms, e);
+		st = common_grace(v->grace_ms, &d->grace_ms, &d->grace_given, e);
 	return st == ST_OK ? check_pool(v->pool, e) : st;
 }

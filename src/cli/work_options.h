@@ -17,6 +17,12 @@ struct work_values {
 	const char *log;
 	const char *if_running;
 	const char *result;
+	const char *notice;
+	const char *on_notice;
+	const char *on_drained;
+	const char *on_rebalance;
+	int64_t hook_timeout_ms;
+	bool no_acknowledge;
 	bool fresh;
 	bool no_stderr;
 	bool quiet;
@@ -61,6 +67,19 @@ struct work_values {
 	    .choices = "spot|on-demand"}, \
 	{0, "stop-file", OPTION_TEXT, WORK_AT(stop_file), "PATH", \
 	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"}, \
+	{0, "notice", OPTION_TEXT, WORK_AT(notice), "LIST", \
+	    "sources of interruption notices: auto (default), none, or names (ebb help watch)"}, \
+	{0, "on-notice", OPTION_TEXT, WORK_AT(on_notice), "COMMAND", \
+	    "what a shell runs when this worker begins to leave"}, \
+	{0, "on-drained", OPTION_TEXT, WORK_AT(on_drained), "COMMAND", \
+	    "what it runs when nothing is in its hands any more"}, \
+	{0, "on-rebalance", OPTION_TEXT, WORK_AT(on_rebalance), "COMMAND", \
+	    "what it runs when the platform recommends to rebalance"}, \
+	{0, "hook-timeout", OPTION_DURATION, WORK_AT(hook_timeout_ms), "TIME", \
+	    "each of these is ended when it takes longer (default 10s)", \
+	    .min = 100, .max = 3600000}, \
+	{0, "no-acknowledge", OPTION_FLAG, WORK_AT(no_acknowledge), NULL, \
+	    "do not tell the platform (Azure) that it may go on once this worker has left"}, \
 	{0, "joblog", OPTION_TEXT, WORK_AT(joblog), "FILE", \
 	    "a line for each attempt, as GNU parallel's"}, \
 	{0, "no-stderr", OPTION_FLAG, WORK_AT(no_stderr), NULL, \

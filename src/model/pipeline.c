@@ -19,6 +19,10 @@ void pipeline_free(struct pipeline *p)
 		spec_free(&p->stage[i]);
 	free(p->stage);
 	free(p->name);
+	free(p->notice);
+	free(p->on_notice);
+	free(p->on_drained);
+	free(p->on_rebalance);
 	memset(p, 0, sizeof(*p));
 }
 
@@ -277,6 +281,22 @@ static json_t *params_json(const struct pipeline *p)
 	return list;
 }
 
+/* What is left to its default is left out. */
+static bool drain_to_json(const struct pipeline *p, json_t *root)
+{
+	bool good = p->hook_timeout_ms == 0 || json_object_set_new(root, "hook_timeout_ms",
+	    json_integer(p->hook_timeout_ms)) == 0;
+
+	good = good && (p->notice == NULL ||
+	    json_object_set_new(root, "notice", bytes_json(p->notice)) == 0);
+	good = good && (p->on_notice == NULL ||
+	    json_object_set_new(root, "on_notice", bytes_json(p->on_notice)) == 0);
+	good = good && (p->on_drained == NULL ||
+	    json_object_set_new(root, "on_drained", bytes_json(p->on_drained)) == 0);
+	return good && (p->on_rebalance == NULL ||
+	    json_object_set_new(root, "on_rebalance", bytes_json(p->on_rebalance)) == 0);
+}
+
 enum status pipeline_encode(const struct pipeline *p, struct buf *json, struct error *e)
 {
 	json_t *stages = json_array();
@@ -293,7 +313,7 @@ enum status pipeline_encode(const struct pipeline *p, struct buf *json, struct e
 	root = json_pack("{s:i,s:o,s:o,s:I,s:o}", "pipeline", 1, "name", bytes_json(p->name),
 	    "params", params_json(p), "drain_reserve_ms", (json_int_t)p->drain_reserve_ms,
 	    "stages", stages);
-	if (root != NULL)
+	if (root != NULL && drain_to_json(p, root))
 		text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(root);
 	if (text == NULL)
@@ -448,6 +468,23 @@ static bool params_of_json(const json_t *list, struct pipeline *p)
 	return p->param != NULL;
 }
 
+static bool text_of_json(const json_t *root, const char *name, char **out)
+{
+	const json_t *j = json_object_get(root, name);
+
+	*out = j == NULL ? NULL : bytes_of_json(j);
+	return j == NULL || *out != NULL;
+}
+
+static bool drain_of_json(const json_t *root, struct pipeline *p)
+{
+	p->hook_timeout_ms = json_integer_value(json_object_get(root, "hook_timeout_ms"));
+	return text_of_json(root, "notice", &p->notice) &&
+	    text_of_json(root, "on_notice", &p->on_notice) &&
+	    text_of_json(root, "on_drained", &p->on_drained) &&
+	    text_of_json(root, "on_rebalance", &p->on_rebalance);
+}
+
 static bool pipeline_of_json(const json_t *root, struct pipeline *p)
 {
 	const json_t *stages = json_object_get(root, "stages");
@@ -460,7 +497,7 @@ static bool pipeline_of_json(const json_t *root, struct pipeline *p)
 	p->drain_reserve_ms = json_integer_value(json_object_get(root, "drain_reserve_ms"));
 	p->name = bytes_of_json(json_object_get(root, "name"));
 	p->stage = mem_zero(n * sizeof(*p->stage));
-	if (p->name == NULL || p->stage == NULL ||
+	if (p->name == NULL || p->stage == NULL || !drain_of_json(root, p) ||
 	    !params_of_json(json_object_get(root, "params"), p))
 		return false;
 	for (i = 0; i < n; i++) {

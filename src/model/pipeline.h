@@ -15,6 +15,11 @@ struct pipeline {
 	struct pipeline_param *param; /* in the order of their names */
 	size_t n_params;
 	int64_t drain_reserve_ms; /* kept back of a notice's time; 0: 5 s */
+	int64_t hook_timeout_ms;  /* of each hook; 0: 10 s */
+	char *notice;             /* sources of notices: notice/watch.h; NULL: auto */
+	char *on_notice;          /* commands for a shell, or NULL */
+	char *on_drained;
+	char *on_rebalance;
 	struct spec *stage;
 	size_t n_stages;
 };

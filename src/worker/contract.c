@@ -143,6 +143,8 @@ static void tell_attempt(struct work *w, struct attempt *a, const struct contrac
 	    stop->deadline_boot_ms * 1000000, &e) != ST_OK)
 		log_line(LOG_DEBUG, "%s", e.text);
 	a->plan = plan;
+	a->told_reason = stop->reason;
+	a->told_until_ms = stop->deadline_boot_ms;
 	if (plan == EBB_PLAN_FINISH || a->stopped)
 		return;
 	if (batch_can_wait(a, stop->deadline_boot_ms - sys_boot_ns() / 1000000))
@@ -151,6 +153,25 @@ static void tell_attempt(struct work *w, struct attempt *a, const struct contrac
 	/* A guardian that is gone shows when its ends are read. */
 	(void)!guardian_stop_task(w->body->guardian, a->id, spec_stop_signal(s), s->stop_to,
 	    &e);
+}
+
+static bool is_late(const struct attempt *a, const struct contract_stop *stop)
+{
+	return a->told_until_ms != stop->deadline_boot_ms || a->told_reason != stop->reason;
+}
+
+/* The deadline has come closer, or it is another reason now; no second signal. */
+static void tell_again(struct work *w, struct attempt *a, const struct contract_stop *stop)
+{
+	struct error e;
+
+	if (a->told_until_ms == 0 || !is_late(a, stop))
+		return;
+	a->told_reason = stop->reason;
+	a->told_until_ms = stop->deadline_boot_ms;
+	if (control_stop(w->body->control, a->run_lane, stop->reason, a->plan,
+	    stop->deadline_boot_ms * 1000000, &e) != ST_OK)
+		log_line(LOG_DEBUG, "%s", e.text);
 }
 
 /* What attempts of its stage take: by what was done here, else anywhere. */
@@ -205,7 +226,10 @@ void contract_drain(struct work *w, const struct contract_stop *stop)
 		struct attempt *a = look_at_lane(w, i);
 		enum ebb_stop_plan plan;
 
-		if (a == NULL || a->stopped)
+		if (a == NULL)
+			continue;
+		tell_again(w, a, stop);
+		if (a->stopped)
 			continue;
 		plan = plan_for(a, stop);
 		if (plan == EBB_PLAN_FINISH && stop->now)

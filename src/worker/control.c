@@ -331,7 +331,7 @@ static enum status page_flip(struct page *p, uint32_t reason, uint32_t plan,
 	return st;
 }
 
-static void notice_text(struct buf *b, enum ebb_stop_reason reason, enum ebb_stop_plan plan,
+static void notice_file_text(struct buf *b, enum ebb_stop_reason reason, enum ebb_stop_plan plan,
     int64_t deadline_boot_ns)
 {
 	int64_t unix_ns;
@@ -381,7 +381,7 @@ enum status control_stop(struct control *c, int lane, enum ebb_stop_reason reaso
 	struct error notice_error;
 	enum status st;
 
-	notice_text(&text, reason, plan, deadline_boot_ns);
+	notice_file_text(&text, reason, plan, deadline_boot_ns);
 	st = buf_check(&text, &notice_error);
 	if (st == ST_OK)
 		st = notice_write(p, &text, &notice_error);

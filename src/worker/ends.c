@@ -11,6 +11,7 @@
 #include "worker/aside.h"
 #include "worker/batch.h"
 #include "worker/contract.h"
+#include "worker/drain.h"
 #include "worker/input.h"
 #include "worker/out_folder.h"
 #include "worker/requests.h"
@@ -277,6 +278,7 @@ static void settle(struct attempt *a)
 	count_kept(a);
 	a->rec.epoch = a->shard.s.epoch;
 	a->rec.worker = w->me.id;
+	drain_count(w, a);
 	if (a->rec.cause != CAUSE_DONE) {
 		record_end(a);
 	} else if (a->n_files > 0) {

@@ -12,6 +12,7 @@ struct event_op {
 	struct op op;
 	struct work *w;
 	struct ledger_event ev;
+	void (*done)(struct work *w);
 };
 
 static void fill_event(struct ledger_event *ev, const struct work *w, const char *kind,
@@ -44,21 +45,57 @@ static enum status exec_drain_event(struct ledger *l, struct op *op, struct erro
 	return st == ST_OK ? ledger_event_add(l, o->w->opt->run.id, &o->ev, e) : st;
 }
 
-static void done_drain_event(struct op *op)
+static enum status exec_event(struct ledger *l, struct op *op, struct error *e)
 {
-	/* Whatever keeps it from being written shows in the committer's health. */
-	free(op);
+	struct event_op *o = (struct event_op *)op;
+
+	return ledger_event_add(l, o->w->opt->run.id, &o->ev, e);
 }
 
-void event_note_drain(struct work *w, const char *why)
+/* Whatever keeps it from being written shows in the committer's health. */
+static void done_event(struct op *op)
+{
+	struct event_op *o = (struct event_op *)op;
+	void (*done)(struct work *w) = o->done;
+	struct work *w = o->w;
+
+	free(o);
+	if (done != NULL)
+		done(w);
+}
+
+static struct event_op *event_make(struct work *w, const char *kind, const char *text)
 {
 	struct event_op *o = mem_zero(sizeof(*o));
 
 	if (o == NULL)
+		return NULL;
+	o->op.done = done_event;
+	o->w = w;
+	fill_event(&o->ev, w, kind, text);
+	return o;
+}
+
+void event_note_drain(struct work *w, const char *kind, const char *why)
+{
+	struct event_op *o = event_make(w, kind, why);
+
+	if (o == NULL)
 		return;
 	o->op.exec = exec_drain_event;
-	o->op.done = done_drain_event;
-	o->w = w;
-	fill_event(&o->ev, w, "drain", why);
 	committer_submit(w->committer, &o->op);
+}
+
+enum status event_note(struct work *w, const char *kind, const char *text,
+    void (*done)(struct work *w))
+{
+	struct event_op *o = event_make(w, kind, text);
+
+	if (o == NULL)
+		return ST_NO_MEMORY;
+	o->op.exec = exec_event;
+	o->op.urgent = done != NULL; /* somebody waits for it */
+	o->done = done;
+	committer_submit(w->committer, &o->op);
+	return ST_OK;
 }

@@ -15,6 +15,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "model/drain.h"
+#include "notice/detect.h"
+#include "notice/stop_file.h"
+#include "notice/watch.h"
 #include "worker/control.h"
 #include "worker/exec_place.h"
 #include "worker/exec_tty.h"
@@ -26,6 +30,8 @@
 
 enum {
 	STOP_FILE_MS = 100, /* between two looks */
+	EXEC_RESERVE_MS = 2000, /* of a notice's time, for the end of all that is left */
+	ACKNOWLEDGE_MS = 2000,
 	END_ALL_MS = 10000, /* how long a process may refuse to die */
 	END_PAUSE_MS = 2,
 };
@@ -43,6 +49,9 @@ struct exec_run {
 	bool killed;            /* the deadline has passed */
 	int64_t deadline_ns;    /* CLOCK_BOOTTIME */
 	int watch_fd;           /* requests by the control page; -1: none */
+	int stop_fd;            /* the stop file's folder; -1: none */
+	struct notice_watch *watch; /* NULL: not begun */
+	bool by_platform;       /* it drains for that */
 };
 
 /* ---- descendants ---- */
@@ -150,21 +159,96 @@ static void kill_all(struct exec_run *x)
 	kill_descendants(x);
 }
 
-static void exec_drain(struct exec_run *x)
+static void exec_tell(struct exec_run *x)
 {
 	struct error e;
 
-	if (x->draining)
+	if (control_stop(exec_place_control(x->place), 0, x->by_platform ? EBB_STOP_NOTICE
+	    : EBB_STOP_DRAIN, EBB_PLAN_CHECKPOINT, x->deadline_ns, &e) != ST_OK)
+		log_line(LOG_WARN, "%s", e.text);
+}
+
+/* During a drain an earlier deadline, or a better reason, is told without another signal. */
+static void exec_drain(struct exec_run *x, int64_t deadline_ns, bool by_platform)
+{
+	bool first = !x->draining;
+	bool closer = !first && x->deadline_ns > deadline_ns;
+
+	if (!first && !closer && (x->by_platform || !by_platform))
 		return;
 	x->draining = true;
-	x->deadline_ns = sys_boot_ns() + x->opt->grace_ms * EXEC_MS_NS;
-	if (control_stop(exec_place_control(x->place), 0, EBB_STOP_DRAIN, EBB_PLAN_CHECKPOINT,
-	    x->deadline_ns, &e) != ST_OK)
-		log_line(LOG_WARN, "%s", e.text);
+	x->by_platform = x->by_platform || by_platform;
+	if (first || closer)
+		x->deadline_ns = deadline_ns;
+	exec_tell(x);
+	if (!first)
+		return;
 	send_signal(x, x->opt->stop_signal);
 	if (!x->child_ended)
 		(void)kill(-x->child, SIGCONT); /* should it be stopped */
 }
+
+static int64_t grace_from_now_ns(const struct exec_run *x)
+{
+	return sys_boot_ns() + x->opt->grace_ms * EXEC_MS_NS;
+}
+
+static bool term_is_notice(const struct exec_run *x)
+{
+	return x->watch != NULL && notice_term_is_notice(notice_watch_platforms(x->watch)) != 0;
+}
+
+/* ---- what the platform says ---- */
+
+static void exec_take_notice(struct exec_run *x, const struct notice *n)
+{
+	int64_t now_ms = sys_boot_ns() / EXEC_MS_NS;
+	int64_t left = notice_deadline_boot_ms(n, x->opt->grace_given ? x->opt->grace_ms : -1) - now_ms;
+	struct buf text = {0};
+
+	notice_say(n, now_ms, &text);
+	log_line(LOG_INFO, "%s", text.failed ? n->source : text.data);
+	buf_free(&text);
+	if (notice_response(n, now_ms) == NOTICE_DRAIN)
+		exec_drain(x, (now_ms + (left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0)) * EXEC_MS_NS, true);
+}
+
+static void exec_hear(struct exec_run *x)
+{
+	struct notice_word word;
+
+	while (x->watch != NULL && notice_watch_take(x->watch, &word)) {
+		if (word.kind == NOTICE_WORD_EVENT)
+			exec_take_notice(x, &word.event);
+		else if (word.kind == NOTICE_WORD_TROUBLE && word.trouble[0] != '\0')
+			log_line(LOG_INFO, "notices: %s", word.trouble);
+	}
+}
+
+/* After the command has been started: it does not wait for this. */
+static void exec_listen(struct exec_run *x)
+{
+	const struct notice_watch_options opt = {.sources = x->opt->notice};
+	struct error e;
+
+	if (notice_watch_start(&opt, &x->watch, &e) != ST_OK)
+		log_line(LOG_WARN, "no notices are heard: %s", e.text);
+	if (x->opt->stop_file != NULL)
+		x->stop_fd = stop_file_fd(x->opt->stop_file);
+}
+
+static void exec_stop_listening(struct exec_run *x)
+{
+	int64_t left = (x->deadline_ns - sys_boot_ns()) / EXEC_MS_NS;
+
+	if (x->watch != NULL && x->by_platform && !x->opt->no_acknowledge && left > 0)
+		(void)notice_watch_acknowledge(x->watch, left < ACKNOWLEDGE_MS ? left : ACKNOWLEDGE_MS);
+	notice_watch_stop(x->watch);
+	if (x->stop_fd != -1)
+		(void)sys_close(x->stop_fd);
+}
+
+/* ---- signals, taken ---- */
 
 static void exec_take_signal(struct exec_run *x, int sig)
 {
@@ -174,11 +258,12 @@ static void exec_take_signal(struct exec_run *x, int sig)
 	case SIGINT:
 		if (x->draining)
 			x->deadline_ns = 0;
-		exec_drain(x);
+		else
+			exec_drain(x, grace_from_now_ns(x), false);
 		break;
 	case SIGTERM:
 	case SIGHUP:
-		exec_drain(x);
+		exec_drain(x, grace_from_now_ns(x), sig == SIGTERM && term_is_notice(x));
 		break;
 	case SIGCONT:
 		if (!x->child_ended)
@@ -359,17 +444,22 @@ static bool exec_is_over(const struct exec_run *x)
 
 static void exec_loop(struct exec_run *x)
 {
-	struct pollfd p[2] = {{.fd = x->sigfd, .events = POLLIN},
-	    {.fd = x->watch_fd, .events = POLLIN}};
+	struct pollfd p[4] = {{.fd = x->sigfd, .events = POLLIN},
+	    {.fd = x->watch_fd, .events = POLLIN},
+	    {.fd = x->watch == NULL ? -1 : notice_watch_fd(x->watch), .events = POLLIN},
+	    {.fd = x->stop_fd, .events = POLLIN}};
 
 	while (!exec_is_over(x)) {
-		if (poll(p, 2, exec_wait_ms(x)) == -1 && errno != EINTR)
+		if (poll(p, 4, exec_wait_ms(x)) == -1 && errno != EINTR)
 			break;
 		take_signals(x);
+		exec_hear(x);
+		if (p[3].revents != 0)
+			stop_file_drain(x->stop_fd);
 		if (p[1].revents != 0)
 			answer_request(x);
-		if (x->opt->stop_file != NULL && access(x->opt->stop_file, F_OK) == 0)
-			exec_drain(x);
+		if (!x->draining && stop_file_is_there(x->opt->stop_file))
+			exec_drain(x, grace_from_now_ns(x), false);
 		if (x->draining && !x->killed && sys_boot_ns() >= x->deadline_ns)
 			kill_all(x);
 		exec_reap(x);
@@ -411,7 +501,8 @@ static enum status exec_prepare(struct exec_run *x, struct error *e)
 
 enum status exec_run(const struct exec_options *opt, int *code, struct error *e)
 {
-	struct exec_run x = {.opt = opt, .sigfd = -1, .tty = {.fd = -1}, .watch_fd = -1};
+	struct exec_run x = {.opt = opt, .sigfd = -1, .tty = {.fd = -1}, .watch_fd = -1,
+	    .stop_fd = -1};
 	char *path = NULL;
 	enum status st = guardian_find_program(opt->argv[0], &path, e);
 
@@ -424,10 +515,12 @@ enum status exec_run(const struct exec_options *opt, int *code, struct error *e)
 	if (st == ST_OK)
 		st = exec_start(&x, path, code, e);
 	if (st == ST_OK) {
+		exec_listen(&x);
 		exec_loop(&x);
 		*code = x.code;
 		if (!opt->wait_all || x.killed)
 			end_descendants(&x);
+		exec_stop_listening(&x);
 	}
 	exec_tty_close(&x.tty, x.child);
 	exec_place_destroy(x.place);

@@ -18,6 +18,9 @@ enum exec_exit {
 struct exec_options {
 	char *const *argv;     /* NULL-terminated, not empty; looked up in PATH */
 	int64_t grace_ms;      /* from the beginning of a drain to KILL */
+	bool grace_given;      /* it holds where a notice does not say by when, too */
+	const char *notice;    /* sources, as of notice/watch.h; NULL: auto */
+	bool no_acknowledge;   /* the platform is not told that it may go on */
 	const char *stop_file; /* a drain begins when it exists; NULL: none */
 	int stop_signal;
 	enum stop_to stop_to;
@@ -34,9 +37,9 @@ struct exec_options {
  * is as by default. This process becomes a subreaper and reaps whatever comes to
  * it; children that it had before are left alone.
  *
- * INT, TERM, HUP or the stop file begin a drain: the control page flips and the
+ * INT, TERM, HUP, the stop file or a notice of the platform begin a drain: the control page flips and the
  * notice file appears, then the stop signal goes out (stop_target.h); after
- * grace_ms, or at an INT during the drain, all descendants are killed. Every
+ * grace_ms (at a notice: in time before its deadline), or at an INT during the drain, all descendants are killed. Every
  * other signal that can be caught is forwarded to where the stop signal would go.
  * What this process was started to ignore it goes on ignoring (nohup). On a
  * terminal: exec_tty.h.

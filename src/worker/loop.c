@@ -2,21 +2,16 @@
  * note what happened; loop_step decides. */
 #include "worker/loop.h"
 
-#include <signal.h>
-
 #include "base/log.h"
 #include "base/sys.h"
-#include "model/drain.h"
 #include "worker/account.h"
 #include "worker/aside.h"
 #include "worker/contract.h"
+#include "worker/drain.h"
+#include "worker/heard.h"
 #include "worker/requests.h"
 
-enum {
-	RESERVE_MS = 5000,       /* of a grace, for what is ebb's own to do */
-	AT_ONCE_MS = 1000,       /* no time to finish anything in */
-	OTHERS_EVERY_MS = 500,
-};
+enum { OTHERS_EVERY_MS = 500 };
 
 static int64_t now_ms(void)
 {
@@ -112,84 +107,9 @@ static void send_ready(struct work *w)
 
 /* ---- stopping ---- */
 
-static void mark_stopped(struct work *w)
-{
-	struct attempt *a;
-
-	for (a = w->all; a != NULL; a = a->all_next)
-		a->stopped = a->stopped || w->inflight[a->id % INFLIGHT_MAX] == a;
-}
-
-static int64_t stop_deadline_ms(const struct work *w)
-{
-	int64_t reserve = w->pipeline->drain_reserve_ms;
-
-	/* Time to die of the signal is given in any case. */
-	if (w->stop_now && w->grace_ms < AT_ONCE_MS)
-		return w->stop_boot_ms + AT_ONCE_MS;
-	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, reserve > 0 ? reserve : RESERVE_MS);
-}
-
-static void drain_step(struct work *w)
-{
-	const int64_t deadline = stop_deadline_ms(w);
-	const struct contract_stop stop = {w->stop_reason, deadline, deadline - w->stop_boot_ms,
-	    w->stop_now};
-	struct attempt *a;
-	struct error e;
-
-	while ((a = attempt_pop(&w->ready)) != NULL)
-		loop_give_back(a);
-	if (w->kill_sent)
-		return;
-	if (w->stop_level == 2 || now_ms() >= stop.deadline_boot_ms) {
-		w->kill_sent = true;
-		mark_stopped(w);
-		(void)!guardian_kill_all(w->body->guardian, SIGKILL, &e);
-	} else {
-		contract_drain(w, &stop);
-	}
-}
-
-static void begin_drain(struct work *w, const char *why)
-{
-	w->stop_level = 1;
-	w->stop_boot_ms = now_ms();
-	w->finishing = false;
-	w->stop_reason = EBB_STOP_DRAIN;
-	w->result->drained = true;
-	loop_drop_waiting(w);
-	loop_learn(w);
-	event_note_drain(w, why);
-	if (w->sent > 0 && !w->stop_now && !w->result->cancelled && !w->result->superseded)
-		log_line(LOG_INFO, "%s: stopping (%s): no new shards; those that run may finish for "
-		    "%lld s%s", w->opt->run.name, why, (long long)(w->grace_ms / 1000),
-		    w->result->interrupted ? " (Ctrl-C again ends them at once)" : "");
-}
-
-void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms)
-{
-	int64_t begun = w->stop_level > 0 ? w->stop_boot_ms : now_ms();
-	int64_t grace = deadline_boot_ms - begun > 0 ? deadline_boot_ms - begun : 0;
-
-	if (deadline_boot_ms != 0 && (w->stop_level == 0 || grace < w->grace_ms)) {
-		w->grace_ms = grace;
-		w->stop_now = w->stop_now || deadline_boot_ms - now_ms() < AT_ONCE_MS;
-	}
-	if (w->stop_level == 0)
-		begin_drain(w, why);
-}
-
 void loop_signal(struct work *w, int sig)
 {
-	if (w->stop_level == 0) {
-		w->result->interrupted = sig == SIGINT;
-		begin_drain(w, sig == SIGINT ? "INT" : sig == SIGTERM ? "TERM" : "HUP");
-	} else if (sig == SIGINT || w->result->halted) {
-		w->result->drained = true;
-		w->result->interrupted = w->result->interrupted || sig == SIGINT;
-		w->stop_level = 2;
-	}
+	drain_signal(w, sig);
 	loop_step(w);
 }
 
@@ -239,7 +159,7 @@ static void plan_ended(struct stage *g, enum status st, const struct error *e)
 	w->result->plan_error = *e;
 	/* What runs may finish; nothing new begins. */
 	if (w->stop_level == 0)
-		begin_drain(w, "the plan failed");
+		drain_wish(w, "the plan failed", 0);
 	w->result->drained = false;
 }
 
@@ -357,7 +277,8 @@ static void check_stopped(struct work *w)
 		loop_look(w, false);
 		return;
 	}
-	uv_stop(&w->loop);
+	if (drain_is_over(w))
+		uv_stop(&w->loop);
 }
 
 static void check_end(struct work *w)
@@ -456,6 +377,7 @@ void loop_tick(struct work *w)
 	if (w->sent > 0)
 		contract_poll(w);
 	requests_tick(w);
+	heard_tick(w);
 	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
 		w->last_look_ms = now;
 		/* While others may hold shards, theirs come free when they die. */

@@ -18,10 +18,6 @@ void loop_end_unstarted(struct attempt *a, enum status st, const struct error *e
 /* What an end means, and what is to be done about it. */
 void loop_judge(struct attempt *a);
 void loop_signal(struct work *w, int sig);
-/* Claims end; what runs may finish, until then if a deadline (boot ms, 0: the
- * options' grace) is given. With less than a second left all are told to stop at
- * once. While it drains, only an earlier deadline changes anything. */
-void loop_drain(struct work *w, const char *why, int64_t deadline_boot_ms);
 /* on_failed: stop. What runs may finish, nothing new begins. */
 void loop_stop_for_failures(struct stage *g);
 /* At each tick. A gap means that the machine slept, or this process. */

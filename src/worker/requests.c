@@ -3,10 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "notice/stop_file.h"
+#include "worker/drain.h"
 #include "worker/loop.h"
 #include "worker/sweep.h"
 
@@ -35,6 +36,8 @@ struct requests {
 	bool drain_seen;
 	bool stop_file_seen;
 	char *stop_file;
+	int stop_fd;                 /* stop_file_fd; -1: none */
+	uv_poll_t stop_poll;
 };
 
 static enum status default_stop_file(struct requests *r, struct error *e)
@@ -59,6 +62,7 @@ enum status requests_create(struct work *w, struct error *e)
 	w->requests = r;
 	if (r == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
+	r->stop_fd = -1;
 	r->w = w;
 	(void)pthread_mutex_init(&r->lock, NULL);
 	r->stage = mem_zero(w->n_stages * sizeof(*r->stage));
@@ -76,6 +80,8 @@ void requests_destroy(struct requests *r)
 	free(r->stage);
 	free(r->seen);
 	free(r->stop_file);
+	if (r->stop_fd != -1)
+		(void)sys_close(r->stop_fd);
 	free(r);
 }
 
@@ -156,7 +162,7 @@ static void obey_drain(struct requests *r, const struct news *n)
 	r->drain_seen = true;
 	if (newer)
 		r->deadline_boot_ms = n->drain_deadline_boot_ms;
-	loop_drain(w, why, newer ? n->drain_deadline_boot_ms : 0);
+	drain_wish(w, why, newer ? n->drain_deadline_boot_ms : 0);
 }
 
 static void end_attempts(struct work *w, enum cause cause)
@@ -175,7 +181,7 @@ static void obey_cancel(struct work *w)
 		return;
 	w->result->cancelled = true;
 	log_line(LOG_INFO, "%s: cancelled", w->opt->run.name);
-	loop_drain(w, "cancelled", 0);
+	drain_wish(w, "cancelled", 0);
 	end_attempts(w, CAUSE_CANCELLED);
 }
 
@@ -186,7 +192,7 @@ static void obey_renewal(struct work *w, int generation)
 		return;
 	w->result->superseded = true;
 	log_line(LOG_INFO, "%s: it was started anew (generation %d)", w->opt->run.name, generation);
-	loop_drain(w, "started anew", 0);
+	drain_wish(w, "started anew", 0);
 	end_attempts(w, CAUSE_SUPERSEDED);
 }
 
@@ -219,12 +225,35 @@ void requests_tick(struct work *w)
 	struct requests *r = w->requests;
 	char why[200];
 
-	if (r->stop_file_seen || access(r->stop_file, F_OK) == -1)
+	if (r->stop_file_seen || !stop_file_is_there(r->stop_file))
 		return;
 	r->stop_file_seen = true;
 	(void)snprintf(why, sizeof(why), "the stop file %.150s is there", r->stop_file);
 	log_line(LOG_INFO, "%s: %s; nothing new begins before it is removed", w->opt->run.name, why);
-	loop_drain(w, why, 0);
+	drain_wish(w, why, 0);
+}
+
+static void on_stop_folder(uv_poll_t *p, int status, int events)
+{
+	struct work *w = p->data;
+
+	(void)status;
+	(void)events;
+	stop_file_drain(w->requests->stop_fd);
+	requests_tick(w);
+	loop_step(w);
+}
+
+void requests_listen(struct work *w)
+{
+	struct requests *r = w->requests;
+
+	r->stop_fd = stop_file_fd(r->stop_file);
+	if (r->stop_fd == -1)
+		return;
+	(void)uv_poll_init(&w->loop, &r->stop_poll, r->stop_fd);
+	r->stop_poll.data = w;
+	(void)uv_poll_start(&r->stop_poll, UV_READABLE, on_stop_folder);
 }
 
 void requests_wait_for_work(struct work *w, bool waiting)

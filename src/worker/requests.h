@@ -25,6 +25,8 @@ void requests_blocked(struct ledger *l, void *work);
 
 /* On the loop's thread, at each step: acts on what is asked. */
 void requests_step(struct work *w);
+/* Once the loop is open: the stop file is seen at once, where the kernel tells. */
+void requests_listen(struct work *w);
 /* On the loop's thread, every WORKER_TICK_MS: looks for the stop file. */
 void requests_tick(struct work *w);
 /* On the loop's thread: whether changes by others are worth a look now. */
@@ -36,7 +38,11 @@ void requests_wait_for_work(struct work *w, bool waiting);
 enum status event_put(struct ledger *l, const struct work *w, const char *kind, const char *text,
     struct error *e) MUST_USE;
 /* On the loop's thread: this worker drains, which stands in its row too; with the
- * next group. */
-void event_note_drain(struct work *w, const char *why);
+ * next group. `kind` is "drain" or "notice". */
+void event_note_drain(struct work *w, const char *kind, const char *why);
+/* On the loop's thread: a line with the next group; `done` (NULL is fine) is called on
+ * the loop when it is written, or cannot be. ST_NO_MEMORY: it never is. */
+enum status event_note(struct work *w, const char *kind, const char *text,
+    void (*done)(struct work *w)) MUST_USE;
 
 #endif

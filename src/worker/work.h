@@ -25,6 +25,8 @@ struct aside;
 struct publisher;
 struct planner;
 struct requests;
+struct drain;
+struct heard;
 
 /* Each tick of the loop; half of what a stop file may take. */
 enum { WORKER_TICK_MS = 50 };
@@ -64,7 +66,9 @@ struct attempt {
 	int64_t begun_boot_ns;    /* with run_lane */
 	int64_t progress_done;    /* as the task says */
 	int64_t progress_total;   /* 0: it does not say */
-	enum ebb_stop_plan plan;  /* the last that it was told */
+	enum ebb_stop_plan plan;  /* the last that it was told, */
+	enum ebb_stop_reason told_reason; /* why, */
+	int64_t told_until_ms;    /* and until when */
 	int64_t suspect_until_ms; /* until then somebody may tell ebb the same */
 	struct ledger_checkpoint from; /* what it begins with; epoch 0: nothing */
 	char *folder;             /* $EBB_CHECKPOINT; NULL: none */
@@ -187,6 +191,9 @@ struct work {
 	struct resources resources;
 	bool special;             /* some stage needs more than a slot */
 	struct requests *requests;
+	struct drain *drain;
+	struct heard *heard;
+	unsigned platforms;       /* bits of notice/detect.h */
 	FILE *joblog;
 
 	uv_loop_t loop;

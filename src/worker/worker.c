@@ -12,6 +12,8 @@
 #include "worker/aside.h"
 #include "worker/care.h"
 #include "worker/contract.h"
+#include "worker/drain.h"
+#include "worker/heard.h"
 #include "worker/loop.h"
 #include "worker/outputs.h"
 #include "worker/procs.h"
@@ -231,6 +233,8 @@ static enum status prepare_work(struct work *w, struct ledger *l, struct error *
 	if (st == ST_OK)
 		st = aside_create(&w->aside, e);
 	if (st == ST_OK)
+		st = drain_open(w, e);
+	if (st == ST_OK)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
 		    w->pipeline, false, &lost, e);
 	if (st == ST_OK)
@@ -388,6 +392,8 @@ static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 	st = ledger_worker_end(l, w->me.id, &how, &lost, e);
 	if (st == ST_OK)
 		st = account_record(w->account, l, w->me.id, sys_boot_ns(), e);
+	if (st == ST_OK && drain_cause(w) != NULL && !w->result->sealed)
+		st = event_put(l, w, "replace", drain_cause(w)->source, e);
 	if (st == ST_OK)
 		st = event_put(l, w, "leave", how_it_left(w->result), e);
 	if (st == ST_OK)
@@ -438,6 +444,8 @@ static void release(struct work *w)
 	}
 	store_close(w->store);
 	contract_close(w);
+	heard_close(w);
+	drain_close(w);
 	requests_destroy(w->requests);
 	aside_destroy(w->aside);
 	account_destroy(w->account);
@@ -475,6 +483,9 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		st = contract_open(w, e);
 		if (st == ST_OK)
 			st = start_threads(w, take_ledger, e);
+		if (st == ST_OK)
+			st = heard_open(w, e);
+		requests_listen(w);
 		if (st == ST_OK) {
 			for (i = 0; i < w->n_stages; i++)
 				loop_recover(&w->stage[i]);
@@ -489,8 +500,10 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		stop_threads(w);
 		close_loop(w);
 		log_progress("");
-		if (st == ST_OK)
+		if (st == ST_OK) {
 			finish_run(w, take_ledger);
+			heard_acknowledge(w);
+		}
 	}
 	result->wall_ms = sys_boot_ns() / 1000000 - w->started_boot_ms;
 	release(w);

@@ -58,6 +58,14 @@ struct worker_options {
 	bool joins;                      /* a run that somebody else has begun */
 	const char *stop_file;           /* drains when it is there; NULL: "stop" in the
 	                                  * run's folder of the state */
+	bool grace_given;                /* somebody chose it: it holds where a notice does
+	                                  * not say by when */
+	const char *notice;              /* sources, as of notice/watch.h; NULL: the pipeline's */
+	const char *on_notice;           /* hooks; NULL: the pipeline's, as the next three */
+	const char *on_drained;
+	const char *on_rebalance;
+	int64_t hook_timeout_ms;         /* 0: the pipeline's */
+	bool no_acknowledge;             /* the platform is not told that it may go on */
 	const char *joblog;              /* path, or NULL */
 	bool show_stderr;                /* pass the tasks' stderr on */
 	bool progress;

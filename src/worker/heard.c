@@ -1,0 +1,150 @@
+#include "worker/heard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "notice/watch.h"
+#include "worker/drain.h"
+#include "worker/loop.h"
+#include "worker/requests.h"
+
+enum { ACKNOWLEDGE_MS = 2000 };
+
+struct heard {
+	struct notice_watch *watch;
+	uv_poll_t poll;
+	bool polling;
+	struct notice_machine machine;
+	struct notice ends;      /* announced for later; deadline 0: nothing is */
+};
+
+static int64_t heard_now_ms(void)
+{
+	return sys_boot_ns() / 1000000;
+}
+
+static void log_notice(struct work *w, const struct notice *n)
+{
+	struct buf text = {0};
+
+	notice_say(n, heard_now_ms(), &text);
+	log_line(LOG_INFO, "%s: %s", w->opt->run.name, text.failed ? n->source : text.data);
+	if (!text.failed && event_note(w, notice_kind_name(n->kind), text.data, NULL) !=
+	    ST_OK)
+		log_line(LOG_WARN, "out of memory");
+	buf_free(&text);
+}
+
+static void be_careful(struct work *w, const struct notice *n)
+{
+	log_notice(w, n);
+	drain_warn(w, n);
+}
+
+void heard_notice(struct work *w, const struct notice *n)
+{
+	struct heard *h = w->heard;
+
+	if (w->closing)
+		return;
+	switch (notice_response(n, heard_now_ms())) {
+	case NOTICE_GO_ON:
+		log_notice(w, n);
+		break;
+	case NOTICE_BE_CAREFUL:
+		be_careful(w, n);
+		break;
+	case NOTICE_END_OF_LIFE:
+		log_notice(w, n);
+		if (h->ends.deadline_boot_ms == 0 || n->deadline_boot_ms < h->ends.deadline_boot_ms)
+			h->ends = *n;
+		break;
+	case NOTICE_DRAIN:
+		drain_notice(w, n);
+		break;
+	case NOTICE_RELAX:
+		log_notice(w, n);
+		if (strcmp(h->ends.id, n->id) == 0)
+			memset(&h->ends, 0, sizeof(h->ends));
+		break;
+	}
+}
+
+static void heard_machine(struct work *w, const struct notice_machine *m)
+{
+	w->heard->machine = *m;
+}
+
+static void on_words(uv_poll_t *p, int status, int events)
+{
+	struct work *w = p->data;
+	struct notice_word word;
+
+	(void)status;
+	(void)events;
+	while (notice_watch_take(w->heard->watch, &word)) {
+		if (word.kind == NOTICE_WORD_EVENT)
+			heard_notice(w, &word.event);
+		else if (word.kind == NOTICE_WORD_MACHINE)
+			heard_machine(w, &word.machine);
+		else if (word.trouble[0] != '\0' && w->opt->progress)
+			log_line(LOG_INFO, "%s: notices: %s", w->opt->run.name, word.trouble);
+	}
+	loop_step(w);
+}
+
+enum status heard_open(struct work *w, struct error *e)
+{
+	struct notice_watch_options opt = {.sources = w->opt->notice != NULL ? w->opt->notice
+	    : w->pipeline->notice};
+	struct heard *h = mem_zero(sizeof(*h));
+	enum status st;
+
+	w->heard = h;
+	if (h == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = notice_watch_start(&opt, &h->watch, e);
+	if (st != ST_OK)
+		return st;
+	w->platforms = notice_watch_platforms(h->watch);
+	if (notice_watch_fd(h->watch) == -1)
+		return ST_OK;
+	(void)uv_poll_init(&w->loop, &h->poll, notice_watch_fd(h->watch));
+	h->poll.data = w;
+	(void)uv_poll_start(&h->poll, UV_READABLE, on_words);
+	h->polling = true;
+	return ST_OK;
+}
+
+void heard_close(struct work *w)
+{
+	struct heard *h = w->heard;
+
+	if (h == NULL)
+		return;
+	notice_watch_stop(h->watch);
+	free(h);
+	w->heard = NULL;
+}
+
+void heard_tick(struct work *w)
+{
+	struct heard *h = w->heard;
+
+	if (w->stop_level == 0 && h->ends.deadline_boot_ms != 0 &&
+	    h->ends.deadline_boot_ms - heard_now_ms() <= NOTICE_NEAR_MS)
+		drain_notice(w, &h->ends);
+}
+
+void heard_acknowledge(struct work *w)
+{
+	const struct notice *n = drain_cause(w);
+	int64_t left = drain_left_ms(w);
+
+	if (n == NULL || w->opt->no_acknowledge || left <= 0)
+		return;
+	if (notice_watch_acknowledge(w->heard->watch, left < ACKNOWLEDGE_MS ? left : ACKNOWLEDGE_MS))
+		log_line(LOG_INFO, "%s: %s was told that it may go on", w->opt->run.name, n->source);
+}
