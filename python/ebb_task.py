@@ -25,7 +25,7 @@ import struct
 import sys
 import time
 
-__all__ = ["attach", "should_stop", "reason", "plan", "seconds_left", "progress", "offset",
+__all__ = ["attach", "should_stop", "should_checkpoint", "reason", "plan", "seconds_left", "progress", "offset",
            "checkpoint_dir", "checkpoint", "done", "NotDurable"]
 
 _MAGIC = b"EBBCTRL\0"
@@ -35,7 +35,7 @@ _PLANS = ("none", "finish", "checkpoint", "hand-back")
 _HEAD = struct.Struct("=8sIIQ")
 # Where the numbers are, as indexes of 4 or 8 bytes.
 _EPOCH, _DEADLINE = 16 // 8, 24 // 8
-_REASON, _PLAN, _STOP, _DONE = 32 // 4, 36 // 4, 40 // 4, 2088 // 4
+_REASON, _PLAN, _STOP, _SAVE, _DONE = 32 // 4, 36 // 4, 40 // 4, 56 // 4, 2088 // 4
 _PROGRESS_DONE, _PROGRESS_TOTAL, _PROGRESS_NS = 2064 // 8, 2072 // 8, 2080 // 8
 # As offsets in the file.
 _AT_EPOCH, _AT_ANSWER, _AT_ANSWERED, _AT_REQUESTED, _AT_OFFSET = 16, 44, 48, 2048, 2056
@@ -141,6 +141,12 @@ def should_stop():
     """True when it is time to save and leave. A read of memory, no system call."""
     page = _attached()
     return page is not None and page.words[_STOP] != 0
+
+
+def should_checkpoint():
+    """True when a checkpoint now would be wise; the program may go on after it."""
+    page = _attached()
+    return page is not None and (page.words[_SAVE] != 0 or page.words[_STOP] != 0)
 
 
 def _name(names, index):

@@ -67,7 +67,10 @@ struct ebb_control {
 	uint32_t stop;             /* 0: go on; else stop. Written last of these four */
 	uint32_t answer;           /* enum ebb_answer, to request number `answered` */
 	uint64_t answered;         /* written after `answer` */
-	uint8_t ebb_reserved[EBB_CONTROL_TASK - 56];
+	uint32_t save;             /* 1: a checkpoint now would be wise; 0 again once one is
+	                            * durable. Pages of older ebbs have 0 here */
+	uint32_t ebb_reserved32;
+	uint8_t ebb_reserved[EBB_CONTROL_TASK - 64];
 
 	/* the task's half */
 	uint64_t requested;        /* number of checkpoint requests made; written after

@@ -40,6 +40,11 @@ int ebb_attach(void);
  * no system call: may be asked for every record. */
 int ebb_should_stop(void);
 
+/* Nonzero when a checkpoint now would be wise, though the program may go on after it: its
+ * machine is likelier than usual to be taken away, and none was made since that was said;
+ * or it should stop anyway. As cheap. */
+int ebb_should_checkpoint(void);
+
 /* Why, and what ebb has planned: enum ebb_stop_reason and enum ebb_stop_plan,
  * 0 (EBB_STOP_NONE, EBB_PLAN_NONE) while there is no reason to stop. With
  * EBB_PLAN_FINISH the program is expected to be done in time and need not

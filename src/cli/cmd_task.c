@@ -39,6 +39,12 @@ static int task_should_stop(const struct task_call *c)
 	return ebb_should_stop() ? 0 : 1;
 }
 
+static int task_should_checkpoint(const struct task_call *c)
+{
+	(void)c;
+	return ebb_should_checkpoint() ? 0 : 1;
+}
+
 /* Whole seconds, which a shell can count with. */
 static int task_seconds_left(const struct task_call *c)
 {
@@ -78,6 +84,7 @@ static const struct task_action {
 	{"checkpoint", 0, 1, task_checkpoint},
 	{"progress", 1, 2, task_progress},
 	{"should-stop", 0, 0, task_should_stop},
+	{"should-checkpoint", 0, 0, task_should_checkpoint},
 	{"seconds-left", 0, 0, task_seconds_left},
 	{"offset", 0, 0, task_offset},
 	{"done", 0, 0, task_done},
@@ -128,7 +135,7 @@ static int task_main(int argc, char **argv)
 	action = find_action(words[0]);
 	if (action == NULL) {
 		st = error_set(&e, ST_CONFIG, "ebb task %.60s: there are checkpoint, progress, "
-		    "should-stop, seconds-left, offset and done; ebb help task says more",
+		    "should-stop, should-checkpoint, seconds-left, offset and done; ebb help task says more",
 		    words[0] != NULL ? words[0] : "(nothing)");
 		return common_fail(st, &e);
 	}
@@ -139,7 +146,8 @@ static int task_main(int argc, char **argv)
 const struct verb verb_task = {
 	.name = "task",
 	.max_words = 3,
-	.usage = "ebb task checkpoint [OFFSET] | progress DONE [TOTAL] | should-stop | seconds-left |\n"
+	.usage = "ebb task checkpoint [OFFSET] | progress DONE [TOTAL] | should-stop |\n"
+	    "       ebb task should-checkpoint | seconds-left |\n"
 	    "       offset | done",
 	.summary = "ebb task: for commands that run under ebb: when to stop, how far, save this",
 	.text = "examples, in a shell script that ebb runs:\n"
@@ -152,6 +160,9 @@ const struct verb verb_task = {
 	    "              Exit 1 when they did not, with what to do\n"
 	    "progress      how far it is, in units of its own\n"
 	    "should-stop   exit 0 when it is time to save and leave, 1 to go on\n"
+	    "should-checkpoint\n"
+	    "              exit 0 when a checkpoint now would be wise (the machine is likelier\n"
+	    "              than usual to be taken away), 1 when not\n"
 	    "seconds-left  whole seconds until the command will be ended, or inf\n"
 	    "offset        where to begin: OFFSET of the last durable checkpoint, or 0\n"
 	    "done          exit 0 means done, even after ebb's stop signal\n"

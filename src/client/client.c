@@ -195,6 +195,14 @@ int ebb_should_stop(void)
 	return s->page != NULL && __atomic_load_n(&s->page->stop, __ATOMIC_ACQUIRE) != 0;
 }
 
+int ebb_should_checkpoint(void)
+{
+	const struct ebb_control *page = session_get()->page;
+
+	return page != NULL && (__atomic_load_n(&page->save, __ATOMIC_ACQUIRE) != 0 ||
+	    __atomic_load_n(&page->stop, __ATOMIC_ACQUIRE) != 0);
+}
+
 int ebb_reason(void)
 {
 	const struct ebb_control *page = ebb_should_stop() ? own_page(session_get()) : NULL;

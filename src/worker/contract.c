@@ -239,6 +239,21 @@ void contract_drain(struct work *w, const struct contract_stop *stop)
 	}
 }
 
+void contract_advise(struct work *w)
+{
+	struct error e;
+	int i;
+
+	contract_poll(w);
+	for (i = 0; i < w->opt->slots; i++) {
+		struct attempt *a = look_at_lane(w, i);
+
+		if (a != NULL && save_is_kept(a->g) && !batch_is_on(a) &&
+		    control_advise(w->body->control, i, &e) != ST_OK)
+			log_line(LOG_DEBUG, "%s", e.text);
+	}
+}
+
 /* ---- what an end means ---- */
 
 static enum cause after_stop(const struct attempt *a)

@@ -22,6 +22,9 @@ struct contract_stop {
 };
 void contract_drain(struct work *w, const struct contract_stop *stop);
 
+/* What runs is told that a checkpoint now would be wise. */
+void contract_advise(struct work *w);
+
 /* The exit code that says "progress saved, run me again". */
 int contract_again(const struct spec *s);
 /* The attempt has ended: what its end means, once it was told to stop. */

@@ -40,6 +40,7 @@ struct page {
 	uint64_t answered;
 	uint32_t answer;
 	bool owed;      /* the answer could not be written yet */
+	bool advised;   /* a checkpoint, which was not made yet */
 };
 
 struct control {
@@ -293,6 +294,7 @@ enum status control_reset(struct control *c, int lane, const struct control_begi
 	p->offset = begin->offset;
 	p->answered = 0;
 	p->owed = false;
+	p->advised = false;
 	if (!page_is_whole(p))
 		st = page_make(c, p, e);
 	if (st == ST_OK)
@@ -309,6 +311,7 @@ void control_adopt(struct control *c, int lane, const struct control_begin *begi
 	p->offset = begin->offset;
 	p->answered = 0;
 	p->owed = false;
+	p->advised = false;
 	if (!page_is_whole(p) && page_open(c, p, &e) != ST_OK)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
@@ -391,6 +394,21 @@ enum status control_stop(struct control *c, int lane, enum ebb_stop_reason reaso
 	return flipped;
 }
 
+static enum status put_advice(struct page *p, uint32_t save, struct error *e)
+{
+	p->advised = save != 0;
+	return put_bytes(p, &save, sizeof(save), offsetof(struct ebb_control, save), e);
+}
+
+enum status control_advise(struct control *c, int lane, struct error *e)
+{
+	struct page *p = &c->pages[lane];
+
+	if (p->fd == -1)
+		return error_set(e, ST_NOT_FOUND, "there is no page %s", p->path);
+	return put_advice(p, 1, e);
+}
+
 static enum status write_answer(struct page *p, struct error *e)
 {
 	enum status st = put_bytes(p, &p->answer, sizeof(p->answer),
@@ -414,6 +432,8 @@ enum status control_answer(struct control *c, int lane, const struct control_vie
 	p->answer = answer;
 	if (answer == EBB_ANSWER_DURABLE)
 		p->offset = request->offset;
+	if (answer == EBB_ANSWER_DURABLE && p->advised)
+		(void)!put_advice(p, 0, e); /* before the answer, which is what matters */
 	return write_answer(p, e);
 }
 

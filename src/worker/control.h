@@ -68,6 +68,9 @@ void control_adopt(struct control *c, int lane, const struct control_begin *begi
 enum status control_stop(struct control *c, int lane, enum ebb_stop_reason reason,
     enum ebb_stop_plan plan, int64_t deadline_boot_ns, struct error *e) MUST_USE;
 
+/* Tells the attempt that a checkpoint now would be wise. A durable one takes it back. */
+enum status control_advise(struct control *c, int lane, struct error *e) MUST_USE;
+
 /* What the task has written. */
 struct control_view {
 	bool pending;         /* a checkpoint is asked for and has had no answer */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "notice/watch.h"
+#include "worker/contract.h"
 #include "worker/drain.h"
 #include "worker/loop.h"
 #include "worker/requests.h"
@@ -40,6 +41,7 @@ static void log_notice(struct work *w, const struct notice *n)
 static void be_careful(struct work *w, const struct notice *n)
 {
 	log_notice(w, n);
+	contract_advise(w);
 	drain_warn(w, n);
 }
 

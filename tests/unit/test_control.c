@@ -335,6 +335,35 @@ static void a_damaged_page_is_made_anew(void **state)
 	check_damage(d, "a folder");
 }
 
+static void advice_holds_until_a_checkpoint_is_durable(void **state)
+{
+	struct desk *d = *state;
+	struct ebb_control *page;
+	struct control_view v;
+	struct error e;
+
+	begin(d, 0, 1);
+	page = task_map(d, 0);
+	assert_int_equal(page->save, 0);
+	assert_int_equal(control_advise(d->c, 0, &e), ST_OK);
+	assert_int_equal(page->save, 1);
+	assert_int_equal(page->stop, 0);
+	page->requested = 1;
+	v = look(d, 0);
+	assert_int_equal(control_answer(d->c, 0, &v, EBB_ANSWER_FAILED, &e), ST_OK);
+	assert_int_equal(page->save, 1);
+	page->requested = 2;
+	v = look(d, 0);
+	assert_int_equal(control_answer(d->c, 0, &v, EBB_ANSWER_DURABLE, &e), ST_OK);
+	assert_int_equal(page->save, 0);
+	assert_int_equal(control_advise(d->c, 0, &e), ST_OK);
+	begin(d, 0, 2);
+	task_unmap(page);
+	page = task_map(d, 0);
+	assert_int_equal(page->save, 0);
+	task_unmap(page);
+}
+
 /* The file system was full, or broken, for a moment: the task waits for it. */
 static void an_answer_that_was_not_written_is_written_later(void **state)
 {
@@ -451,6 +480,7 @@ int main(void)
 		TEST(a_first_offset_before_the_beginning_is_refused),
 		TEST(written_pages_are_told),
 		TEST(a_damaged_page_is_made_anew),
+		TEST(advice_holds_until_a_checkpoint_is_durable),
 		TEST(an_answer_that_was_not_written_is_written_later),
 		TEST(a_hostile_writer_harms_nobody),
 	};
