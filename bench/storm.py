@@ -7,7 +7,7 @@ import subprocess
 import time
 from statistics import median
 
-from measure import BenchFailed
+from measure import BenchFailed, Program
 
 WORKERS = 200
 QUICK_WORKERS = 40
@@ -44,8 +44,8 @@ class Fleet:
         self.programs = [bench.start("run", [bench.ebb, "run", *options, "storm.yaml"], self.folder)]
         self.programs[0].until("a shard runs", lambda: starts(self.log))
         for _ in range(n - 1):
-            self.programs.append(bench.start("worker", [bench.ebb, "worker", *options, "--run",
-                                                        "storm"], self.folder))
+            self.programs.append(Program([bench.ebb, "worker", *options, "--run", "storm"],
+                                         self.folder))
             time.sleep(0.02)
         self.programs[0].until("all shards run", lambda: len(starts(self.log)) == n, 0.05)
         self.programs[0].until("all workers are there", lambda: len(self.workers()) == n, 0.2)
@@ -83,7 +83,8 @@ class Fleet:
 
 
 def one_storm(bench, n):
-    """Seconds until all that was handed back ran again, and how much that was."""
+    """Seconds until all that was handed back ran again, until all that were struck had left,
+    and how much was handed back."""
     fleet = Fleet(bench, n)
     try:
         chosen = random.Random(bench.rounds).sample(fleet.programs, int(n * SHARE))
@@ -98,6 +99,9 @@ def one_storm(bench, n):
         alive.until("everything runs again", all_again, 0.02)
         now = starts(fleet.log)
         last = max((now[shard][1] for shard in held), default=began)
+        for program in chosen:
+            program.wait()
+        gone = time.time_ns()
         twice = fleet.ledger("select count(*) from shard where state = 1")[0][0]
     finally:
         fleet.end()
@@ -106,21 +110,23 @@ def one_storm(bench, n):
             program.fail(f"exit code {program.code}")
     if twice != n:
         raise BenchFailed(f"{twice} of {n} shards are in somebody's hands")
-    return (last - began) / 1e9, len(held)
+    return (last - began) / 1e9, (gone - began) / 1e9, len(held)
 
 
 def storm(bench):
     n = QUICK_WORKERS if bench.quick else WORKERS
     rounds = 2 if bench.quick else 3
-    took, handed = [], []
+    took, left, handed = [], [], []
     for number in range(rounds):
         bench.say(f"storm {number + 1} of {rounds}: {n} workers, {int(n * SHARE)} of them within "
                   f"{WITHIN_S:g} s")
-        seconds, shards = one_storm(bench, n)
+        seconds, gone, shards = one_storm(bench, n)
         took.append(seconds)
+        left.append(gone)
         handed.append(shards)
         bench.samples["storm"].append({"settle_s": seconds, "handed_back": shards})
     bench.row("first TERM to everything running again", "s", took)
+    bench.row("first TERM to the last one gone", "s", left)
     bench.row("shards handed back", "", handed)
     bench.figures["settle_s"] = median(took)
     bench.figures["workers"] = n

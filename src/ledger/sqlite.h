@@ -74,6 +74,8 @@ struct sqlite_ledger {
 	sqlite3 *db;
 	char *path;
 	char boot_id[37];
+	int64_t busy_ms;       /* how long to wait for others, */
+	int64_t busy_since_ns; /* and since when it does */
 	struct cached_stmt cache[SQLITE_LEDGER_STATEMENTS];
 	struct hash *hash;
 	struct plan_index plan;
