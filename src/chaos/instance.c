@@ -16,7 +16,7 @@ struct instance_options instance_options_default(void)
 	};
 }
 
-static enum status check_texts(const struct instance_options *o, struct error *e)
+static enum status instance_check_texts(const struct instance_options *o, struct error *e)
 {
 	static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	    "+=,.@_-";
@@ -36,7 +36,7 @@ static enum status check_texts(const struct instance_options *o, struct error *e
 	return ST_OK;
 }
 
-static enum status check_action(const struct cloud *cloud, enum notice_action action,
+static enum status instance_check_action(const struct cloud *cloud, enum notice_action action,
     struct error *e)
 {
 	if (action == NOTICE_HIBERNATE && !cloud->has_hibernate)
@@ -50,10 +50,10 @@ enum status instance_options_check(const struct instance_options *o, const struc
 {
 	const bool is_aws = cloud == &cloud_aws;
 	const bool is_azure = cloud == &cloud_azure;
-	enum status st = check_texts(o, e);
+	enum status st = instance_check_texts(o, e);
 
 	if (st == ST_OK)
-		st = check_action(cloud, o->action, e);
+		st = instance_check_action(cloud, o->action, e);
 	if (st != ST_OK)
 		return st;
 	if (o->rebalance_after_ms >= 0 && !cloud->has_rebalance)
@@ -80,7 +80,7 @@ static int64_t instance_after(struct moment now, int64_t after_ms)
 }
 
 /* A notice that shows from at_ms on. */
-static void plan_notice(struct instance *i, int64_t at_ms, int64_t in_ms, enum notice_action action)
+static void instance_plan_notice(struct instance *i, int64_t at_ms, int64_t in_ms, enum notice_action action)
 {
 	int64_t window = in_ms;
 
@@ -97,7 +97,7 @@ static void plan_notice(struct instance *i, int64_t at_ms, int64_t in_ms, enum n
 	i->seen.acknowledged[0] = '\0';
 }
 
-static void forget_plans(struct instance *i)
+static void instance_forget_plans(struct instance *i)
 {
 	i->rebalance_ms = INSTANCE_NEVER;
 	i->notice_ms = INSTANCE_NEVER;
@@ -120,7 +120,7 @@ void instance_init(struct instance *i, const struct cloud *cloud,
 		(void)snprintf(i->id, sizeof(i->id), "%s", options->id);
 	else
 		cloud->make_id(number, i->id);
-	forget_plans(i);
+	instance_forget_plans(i);
 	i->end_ms = INSTANCE_NEVER;
 	i->rebalance_ms = instance_after(now, options->rebalance_after_ms);
 	i->maintenance_ms = instance_after(now, options->maintenance_after_ms);
@@ -130,13 +130,13 @@ void instance_init(struct instance *i, const struct cloud *cloud,
 	    .acknowledged_ms = -1};
 	i->action = options->action;
 	if (options->notice_after_ms >= 0)
-		plan_notice(i, now.boot_ms + options->notice_after_ms, -1, options->action);
+		instance_plan_notice(i, now.boot_ms + options->notice_after_ms, -1, options->action);
 }
 
 void instance_advance(struct instance *i, struct moment now)
 {
 	if (now.boot_ms >= i->withdraw_ms)
-		forget_plans(i);
+		instance_forget_plans(i);
 }
 
 int64_t instance_next_change(const struct instance *i, int64_t after_ms)
@@ -170,15 +170,15 @@ enum status instance_apply(struct instance *i, const struct command *c, struct m
 	case COMMAND_NOTICE:
 		if (i->o.on_demand)
 			return error_set(e, ST_CONFIG, "nobody takes an on-demand machine away");
-		st = check_action(i->cloud, action, e);
+		st = instance_check_action(i->cloud, action, e);
 		if (st == ST_OK)
-			plan_notice(i, now.boot_ms, c->in_ms, action);
+			instance_plan_notice(i, now.boot_ms, c->in_ms, action);
 		break;
 	case COMMAND_MAINTENANCE:
 		i->maintenance_ms = now.boot_ms;
 		break;
 	case COMMAND_WITHDRAW:
-		forget_plans(i);
+		instance_forget_plans(i);
 		break;
 	case COMMAND_END:
 		i->end_ms = now.boot_ms;

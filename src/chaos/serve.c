@@ -182,10 +182,13 @@ static void *serve_waker(void *arg)
 	uint64_t drained;
 
 	(void)pthread_mutex_lock(&s->lock);
-	while (!s->stopping || s->waiting != NULL) {
+	for (;;) {
 		int wait_ms = serve_wake_due(s);
-		size_t n = serve_poll_list(s, &list, &cap);
+		size_t n;
 
+		if (s->stopping)
+			break;
+		n = serve_poll_list(s, &list, &cap);
 		(void)pthread_mutex_unlock(&s->lock);
 		/* Without memory for the list, those who have gone are found when they are due. */
 		if (poll(n == 0 ? &only : list, n == 0 ? 1 : n, wait_ms) > 0 &&

@@ -426,23 +426,26 @@ static const char *aws_below_version(const char *path)
 static void aws_get(const struct instance *i, const char *path, struct moment now,
     struct http_answer *a)
 {
+	size_t len = strlen(path);
 	char folder[160];
 	size_t k;
 	int n;
 
+	/* A value answers with a slash after it too: botocore asks for the zone so. */
+	if (len > 0 && path[len - 1] == '/')
+		len--;
 	http_answer_set(a, 200, AWS_TEXT);
 	for (k = 0; k < AWS_LEAVES; k++) {
 		char full[160];
 
 		aws_leaf_path(&aws_leaves[k], i, full);
-		if (strcmp(full, path) != 0)
+		if (strncmp(full, path, len) != 0 || full[len] != '\0')
 			continue;
 		if (!aws_leaf_value(&aws_leaves[k], i, now, &a->body))
 			aws_page(a, 404, "Not Found");
 		return;
 	}
-	n = snprintf(folder, sizeof(folder), "%s%s", path,
-	    path[0] == '\0' || path[strlen(path) - 1] == '/' ? "" : "/");
+	n = snprintf(folder, sizeof(folder), "%.*s%s", (int)len, path, len == 0 ? "" : "/");
 	if (n >= (int)sizeof(folder) || !aws_list(i, folder, now, &a->body))
 		aws_page(a, 404, "Not Found");
 }
