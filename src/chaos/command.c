@@ -5,18 +5,11 @@
 
 #include "base/str.h"
 
-static const char *const action_names[] = {"terminate", "stop", "hibernate"};
 static const char *const command_names[] = {"rebalance", "notice", "maintenance", "withdraw", "end"};
 
 enum {
-	N_ACTIONS = sizeof(action_names) / sizeof(action_names[0]),
 	N_COMMANDS = sizeof(command_names) / sizeof(command_names[0]),
 };
-
-const char *notice_action_name(enum notice_action a)
-{
-	return action_names[a];
-}
 
 static int command_word(const char *const *names, int n, const char *word, size_t len)
 {
@@ -29,13 +22,20 @@ static int command_word(const char *const *names, int n, const char *word, size_
 	return -1;
 }
 
-_Bool notice_action_find(const char *name, size_t len, enum notice_action *out)
+_Bool command_action_find(const char *name, size_t len, enum notice_action *out)
 {
-	int i = command_word(action_names, N_ACTIONS, name, len);
+	static const enum notice_action all[] = {NOTICE_TERMINATE, NOTICE_STOP, NOTICE_HIBERNATE};
+	size_t i;
 
-	if (i != -1)
-		*out = (enum notice_action)i;
-	return i != -1;
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		const char *known = notice_action_name(all[i]);
+
+		if (strlen(known) == len && memcmp(known, name, len) == 0) {
+			*out = all[i];
+			return true;
+		}
+	}
+	return false;
 }
 
 static enum status command_add(struct command *c, const char *word, int count, struct error *e)
@@ -54,7 +54,7 @@ static enum status command_add(struct command *c, const char *word, int count, s
 	if (c->kind != COMMAND_NOTICE)
 		return error_set(e, ST_CONFIG, "\"%.40s\" was not expected after %s: only @N, the "
 		    "number of an instance", word, command_names[c->kind]);
-	if (notice_action_find(word, strlen(word), &action)) {
+	if (command_action_find(word, strlen(word), &action)) {
 		c->action = (int)action;
 		return ST_OK;
 	}

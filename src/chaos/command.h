@@ -7,8 +7,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-enum notice_action { NOTICE_TERMINATE, NOTICE_STOP, NOTICE_HIBERNATE };
+#include "model/notice.h"
 
 enum command_kind {
 	COMMAND_REBALANCE,   /* shows the recommendation */
@@ -27,9 +26,8 @@ struct command {
 
 enum { COMMAND_LINE_MAX = 200, COMMAND_IN_MAX_MS = 24 * 3600 * 1000 };
 
-const char *notice_action_name(enum notice_action a);
-/* False when there is none of that name. */
-_Bool notice_action_find(const char *name, size_t len, enum notice_action *out) MUST_USE;
+/* Of what a notice can say: terminate, stop, hibernate. False when it is none of these. */
+_Bool command_action_find(const char *name, size_t len, enum notice_action *out) MUST_USE;
 
 /* One line without its end: "notice", "notice @2 30s stop", "end @1". Words after
  * the first in any order. ST_NOT_FOUND: an empty line, or a comment (#).

@@ -13,6 +13,7 @@ struct instance_options instance_options_default(void)
 	return (struct instance_options){
 		.rebalance_after_ms = -1, .notice_after_ms = -1, .maintenance_after_ms = -1,
 		.withdraw_after_ms = -1, .window_ms = -1, .token_ttl_ms = -1, .first_delay_ms = 0,
+		.action = NOTICE_TERMINATE,
 	};
 }
 

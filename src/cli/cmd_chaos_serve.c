@@ -306,7 +306,7 @@ static enum status chaos_serve_fill(const char *const *words, struct chaos_serve
 		return error_set(e, ST_CONFIG, "--drop-token: %s has no tokens to ask for; only aws has",
 		    o->cloud->name);
 	if (v->action != NULL)
-		(void)!notice_action_find(v->action, strlen(v->action), &v->instance.action);
+		(void)!command_action_find(v->action, strlen(v->action), &v->instance.action);
 	v->instance.on_demand = v->lifecycle != NULL && strcmp(v->lifecycle, "on-demand") == 0;
 	v->instance.token_optional = v->imds != NULL && strcmp(v->imds, "v1") == 0;
 	if (v->seed < 0) {
