@@ -71,8 +71,20 @@ static void bash_verb(const struct verb *v, struct buf *b)
 {
 	const struct option *o;
 	bool values = false;
+	size_t i;
 
-	buf_printf(b, "\t%s)\n", v->name);
+	buf_printf(b, "\t%s)\n", verb_word(v));
+	if (v->subs != NULL)
+		buf_str(b, "\t\twords=--help\n\t\tif ((COMP_CWORD > 2)); then case ${COMP_WORDS[2]} in\n");
+	for (i = 0; v->subs != NULL && v->subs[i] != NULL; i++)
+		bash_verb(v->subs[i], b);
+	if (v->subs != NULL) {
+		buf_str(b, "\t\tesac; else words+='");
+		for (i = 0; v->subs[i] != NULL; i++)
+			buf_printf(b, " %s", verb_word(v->subs[i]));
+		buf_str(b, "'; fi ;;\n");
+		return;
+	}
 	for (o = v->options; o->name != NULL; o++)
 		values = values || o->kind != OPTION_FLAG;
 	if (values) {
@@ -84,6 +96,10 @@ static void bash_verb(const struct verb *v, struct buf *b)
 	buf_str(b, "\t\twords='--help");
 	for (o = v->options; o->name != NULL; o++)
 		buf_printf(b, " --%s", o->name);
+	if (v->words != NULL) {
+		buf_char(b, ' ');
+		add_choices(v->words, b);
+	}
 	buf_str(b, "' ;;\n");
 }
 
@@ -110,7 +126,12 @@ static void bash_script(struct buf *b)
 	    "\tcase ${COMP_WORDS[1]} in\n\thelp) words+=' states");
 	for (i = 0; verbs[i] != NULL; i++)
 		buf_printf(b, " %s", verbs[i]->name);
-	buf_str(b, "' ;;\n\tcompletion) words+=' bash zsh' ;;\n\t*) [[ $cur == -* ]] || "
+	buf_str(b, "' ;;\n\tcompletion) words+=' bash zsh' ;;\n\t");
+	for (i = 0; verbs[i] != NULL; i++) {
+		if (verbs[i]->subs != NULL)
+			buf_printf(b, "%s) ;;\n\t", verbs[i]->name);
+	}
+	buf_str(b, "*) [[ $cur == -* ]] || "
 	    "{ compopt -o default; return; } ;;\n\tesac\n"
 	    "\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
 	    "}\ncomplete -F _ebb ebb\n");
@@ -164,22 +185,45 @@ static void zsh_word(const struct option *o, const char *dashes, const char *wor
 	buf_char(b, '\'');
 }
 
+/* The first word that is no option. */
+static void zsh_first_word(const struct verb *v, struct buf *b)
+{
+	if (strcmp(v->name, "completion") == 0)
+		buf_str(b, " \\\n\t\t'1:shell:(bash zsh)'");
+	else if (strcmp(v->name, "help") == 0)
+		buf_str(b, " \\\n\t\t'1:verb:_ebb_verbs'");
+	else if (v->words == NULL)
+		buf_str(b, " \\\n\t\t'*::word:_files'");
+	if (v->words != NULL) {
+		buf_str(b, " \\\n\t\t'1:word:(");
+		add_choices(v->words, b);
+		buf_str(b, ")'");
+	}
+}
+
 static void zsh_verb(const struct verb *v, struct buf *b)
 {
 	const struct option *o;
+	size_t i;
 
-	buf_printf(b, "\t%s)\n\t\t_arguments -s '(-)'{-h,--help}'[show help]'", v->name);
+	if (v->subs != NULL) {
+		buf_printf(b, "\t%s)\n\t\tif ((CURRENT == 2)); then\n\t\t\tcompadd", v->name);
+		for (i = 0; v->subs[i] != NULL; i++)
+			buf_printf(b, " %s", verb_word(v->subs[i]));
+		buf_str(b, "\n\t\t\treturn\n\t\tfi\n\t\tverb=$words[2]\n\t\tshift words\n"
+		    "\t\t((CURRENT--))\n\t\tcase $verb in\n");
+		for (i = 0; v->subs[i] != NULL; i++)
+			zsh_verb(v->subs[i], b);
+		buf_str(b, "\t\tesac ;;\n");
+		return;
+	}
+	buf_printf(b, "\t%s)\n\t\t_arguments -s '(-)'{-h,--help}'[show help]'", verb_word(v));
 	for (o = v->options; o->name != NULL; o++) {
 		if (o->letter != 0)
 			zsh_word(o, "-", &o->letter, 1, b);
 		zsh_word(o, "--", o->name, strlen(o->name), b);
 	}
-	if (strcmp(v->name, "completion") == 0)
-		buf_str(b, " \\\n\t\t'1:shell:(bash zsh)'");
-	else if (strcmp(v->name, "help") == 0)
-		buf_str(b, " \\\n\t\t'1:verb:_ebb_verbs'");
-	else
-		buf_str(b, " \\\n\t\t'*::word:_files'");
+	zsh_first_word(v, b);
 	buf_str(b, " ;;\n");
 }
 

@@ -107,6 +107,8 @@ static int help_main(int argc, char **argv)
 			log_line(LOG_ERROR, "no verb \"%.60s\"; ebb help lists them", argv[1]);
 			return EXIT_BAD_USAGE;
 		}
+		if (argc > 2 && verb_find_sub(v, argv[2]) != NULL)
+			v = verb_find_sub(v, argv[2]);
 		options_help(v, &b);
 	}
 	return common_print(&b);

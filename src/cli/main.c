@@ -11,7 +11,7 @@
 const struct verb *const verbs[] = {
 	&verb_map, &verb_run, &verb_worker, &verb_drain, &verb_cancel, &verb_validate, &verb_exec,
 	&verb_watch, &verb_status, &verb_report, &verb_shards, &verb_logs, &verb_retry, &verb_gc, &verb_doctor,
-	&verb_task, &verb_completion, &verb_help, NULL,
+	&verb_chaos, &verb_task, &verb_completion, &verb_help, NULL,
 };
 
 const struct verb *verb_find(const char *name)
@@ -21,6 +21,24 @@ const struct verb *verb_find(const char *name)
 	for (i = 0; verbs[i] != NULL; i++) {
 		if (strcmp(verbs[i]->name, name) == 0)
 			return verbs[i];
+	}
+	return NULL;
+}
+
+const char *verb_word(const struct verb *v)
+{
+	const char *blank = strrchr(v->name, ' ');
+
+	return blank == NULL ? v->name : blank + 1;
+}
+
+const struct verb *verb_find_sub(const struct verb *v, const char *word)
+{
+	size_t i;
+
+	for (i = 0; v->subs != NULL && v->subs[i] != NULL; i++) {
+		if (strcmp(verb_word(v->subs[i]), word) == 0)
+			return v->subs[i];
 	}
 	return NULL;
 }

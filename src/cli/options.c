@@ -218,8 +218,11 @@ void options_help(const struct verb *v, struct buf *out)
 {
 	enum { COLUMN = 26 };
 	const struct option *o;
+	size_t i;
 
 	buf_printf(out, "%s\n\nusage: %s\n", v->summary, v->usage);
+	for (i = 0; v->subs != NULL && v->subs[i] != NULL; i++)
+		buf_printf(out, "%s  %s\n", i == 0 ? "\n" : "", v->subs[i]->summary);
 	if (v->options->name != NULL)
 		buf_str(out, "\noptions:\n");
 	for (o = v->options; o->name != NULL; o++) {
@@ -269,22 +272,10 @@ static void roff_verbatim(struct buf *out, const char *title, const char *text)
 	buf_str(out, ".fi\n");
 }
 
-void options_man(const struct verb *v, struct buf *out)
+static void roff_options(const struct verb *v, struct buf *out)
 {
-	const char *what = strchr(v->summary, ':');
 	const struct option *o;
-	const char *p;
 
-	buf_str(out, ".TH EBB\\-");
-	for (p = v->name; *p != '\0'; p++)
-		buf_char(out, *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p);
-	buf_printf(out, " 1 \"\" \"ebb %s\" \"User Commands\"\n.SH NAME\nebb\\-%s \\- ", EBB_VERSION,
-	    v->name);
-	roff_text(out, what == NULL ? v->summary : what + 2);
-	buf_char(out, '\n');
-	roff_verbatim(out, "SYNOPSIS", v->usage);
-	if (v->options->name != NULL)
-		buf_str(out, ".SH OPTIONS\n");
 	for (o = v->options; o->name != NULL; o++) {
 		buf_str(out, ".TP\n\\fB");
 		if (o->letter != 0)
@@ -297,6 +288,31 @@ void options_man(const struct verb *v, struct buf *out)
 		buf_char(out, '\n');
 		roff_text(out, o->help);
 		buf_char(out, '\n');
+	}
+}
+
+void options_man(const struct verb *v, struct buf *out)
+{
+	const char *what = strchr(v->summary, ':');
+	const char *p;
+	size_t i;
+
+	buf_str(out, ".TH EBB\\-");
+	for (p = v->name; *p != '\0'; p++)
+		buf_char(out, *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p);
+	buf_printf(out, " 1 \"\" \"ebb %s\" \"User Commands\"\n.SH NAME\nebb\\-%s \\- ", EBB_VERSION,
+	    v->name);
+	roff_text(out, what == NULL ? v->summary : what + 2);
+	buf_char(out, '\n');
+	roff_verbatim(out, "SYNOPSIS", v->usage);
+	if (v->options->name != NULL)
+		buf_str(out, ".SH OPTIONS\n");
+	roff_options(v, out);
+	for (i = 0; v->subs != NULL && v->subs[i] != NULL; i++) {
+		buf_printf(out, ".SH OPTIONS OF %s\n", v->subs[i]->name);
+		roff_options(v->subs[i], out);
+		if (v->subs[i]->text != NULL)
+			roff_verbatim(out, v->subs[i]->name, v->subs[i]->text);
 	}
 	if (v->text != NULL)
 		roff_verbatim(out, "NOTES", v->text);

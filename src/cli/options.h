@@ -50,6 +50,9 @@ struct verb {
 	const char *summary;  /* one line */
 	const char *text;     /* paragraphs after the options; examples first; may be NULL */
 	int max_words;        /* beside options; -1: the verb looks itself */
+	const char *words;    /* what the first of them can be, separated by |; NULL: anything */
+	const struct verb *const *subs; /* ends with NULL: its first word is one of these verbs,
+	                                   whose names are two words; may be NULL */
 	const struct option *options; /* ends with a NULL name */
 	const struct option_hint *hints; /* ends with NULL words; may be NULL */
 	size_t n_values;      /* size of the struct that offsets point into */

@@ -18,6 +18,7 @@ extern const struct verb verb_logs;
 extern const struct verb verb_retry;
 extern const struct verb verb_gc;
 extern const struct verb verb_doctor;
+extern const struct verb verb_chaos;
 extern const struct verb verb_task;
 extern const struct verb verb_validate;
 extern const struct verb verb_completion;
@@ -26,6 +27,10 @@ extern const struct verb verb_help;
 /* NULL when there is no such verb. */
 const struct verb *verb_find(const char *name);
 extern const struct verb *const verbs[]; /* ends with NULL */
+/* The verb of the second row that `word` names; NULL when there is none. */
+const struct verb *verb_find_sub(const struct verb *v, const char *word);
+/* The last word of its name. */
+const char *verb_word(const struct verb *v);
 
 enum exit_code {
 	EXIT_DONE = 0,
