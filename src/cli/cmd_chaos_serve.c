@@ -176,7 +176,7 @@ static enum status chaos_trigger_open(struct chaos_trigger *t, const char *path,
 	const char *slash;
 	enum status st;
 
-	*t = (struct chaos_trigger){.path = path, .fd = -1};
+	*t = (struct chaos_trigger){.path = path, .name = "", .fd = -1};
 	if (path == NULL)
 		return ST_OK;
 	slash = strrchr(path, '/');
