@@ -36,11 +36,22 @@ int64_t drain_last_ms(const struct drain_attempt *a)
 	return last < LAST_LEAST_MS ? LAST_LEAST_MS : last;
 }
 
+/* With a quarter more than is expected. */
+static bool fits(int64_t needs_ms, int64_t left_ms)
+{
+	return needs_ms + needs_ms / 4 + FINISH_MARGIN_MS <= left_ms;
+}
+
 static bool finishes(const struct drain_attempt *a, int64_t left_ms)
 {
-	int64_t remaining = drain_remaining_ms(a);
+	return fits(drain_remaining_ms(a), left_ms);
+}
 
-	return remaining + remaining / 4 + FINISH_MARGIN_MS <= left_ms;
+bool drain_may_start(int64_t typical_ms, int64_t left_ms, int64_t whole_ms, int64_t reserve_ms)
+{
+	if (typical_ms <= 0 || typical_ms > INT64_MAX / 2 || !fits(typical_ms, whole_ms - reserve_ms))
+		return left_ms > reserve_ms;
+	return fits(typical_ms, left_ms - reserve_ms);
 }
 
 static int64_t half_more(int64_t ms)
