@@ -250,7 +250,8 @@ static enum status add_workers(const struct common_view *v, bool json, struct bu
 	return st;
 }
 
-static enum status add_pools(const struct common_view *v, bool json, struct buf *b, struct error *e)
+static enum status add_pools(const struct common_view *v, bool json, struct buf *b,
+    struct error *e)
 {
 	struct pools p;
 	enum status st = pools_load(v->ledger, v->run.id, &p, e);

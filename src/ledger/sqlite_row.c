@@ -251,7 +251,8 @@ static void bind_machine(struct q *q, const struct row *r)
 #define SET_MACHINE \
 	"UPDATE shard SET state = ?, epoch = ?, floor = ?, n_checkpointed = ?, " \
 	"n_interrupted = ?, n_lost = ?, n_failed = ?, n_timed_out = ?, n_out_of_memory = ?, " \
-	"n_infrastructure = ?, alone = ?, n_taken = ?, asks_since = ?, spot_from = ?, attempts = ?, worker = ?, not_before = ?"
+	"n_infrastructure = ?, alone = ?, n_taken = ?, asks_since = ?, spot_from = ?, " \
+	"attempts = ?, worker = ?, not_before = ?"
 
 enum status row_put(struct sqlite_ledger *l, const struct row *r, const char *files,
     struct error *e)

@@ -58,6 +58,10 @@ enum ebb_stop_plan drain_plan(const struct drain_attempt *a, int64_t left_ms);
  * nothing were known. */
 bool drain_may_start(int64_t typical_ms, int64_t left_ms, int64_t whole_ms, int64_t reserve_ms);
 
+/* May a worker that may be taken away soon leave such an attempt to another that is not, as
+ * it has for waited_ms? What takes longer than 2 minutes, for 5 minutes at the most. */
+bool drain_leaves_it(int64_t typical_ms, int64_t waited_ms);
+
 /* Of a grace or notice of so many ms, what attempts may use: the reserve (ms)
  * stays for ebb's own work, but never more than a quarter. */
 int64_t drain_budget_ms(int64_t grace_ms, int64_t reserve_ms);

@@ -7,11 +7,7 @@
 #include "model/drain.h"
 #include "worker/contract.h"
 
-enum {
-	LONG_MS = 120000,      /* what is shorter will be done before the notice comes */
-	LEFT_FOR_MS = 300000,
-	OTHERS_MAX = 256,
-};
+enum { OTHERS_MAX = 256 };
 
 static int64_t life_now_ms(void)
 {
@@ -84,13 +80,13 @@ bool life_lets_claim(struct stage *g)
 	typical_ms = contract_typical_ms(g);
 	if (!fits_into_life(g, typical_ms, now))
 		return false;
-	if (!is_warned(w) || !w->others_stay || typical_ms <= LONG_MS) {
+	if (!is_warned(w) || !w->others_stay) {
 		g->left_since_boot_ms = 0;
 		return true;
 	}
 	if (g->left_since_boot_ms == 0)
 		g->left_since_boot_ms = now;
-	return now - g->left_since_boot_ms >= LEFT_FOR_MS;
+	return !drain_leaves_it(typical_ms, now - g->left_since_boot_ms);
 }
 
 bool life_other_stays(const struct work *w, const struct ledger_worker *other, int64_t now_ms)

@@ -15,8 +15,8 @@ void life_take_row(struct work *w, int64_t until_boot_ms, bool warned);
 
 /* May shards of the stage be claimed now? Not while what they typically take does not
  * fit into the rest of the machine's life (drain_may_start); nor, while the worker is
- * warned and another stays that is not, those that take longer than 2 minutes, for 5
- * minutes at the most. */
+ * warned and another stays that is not, what is better left to that one
+ * (drain_leaves_it). */
 bool life_lets_claim(struct stage *g);
 /* While it matters: asks the ledger whether another worker stays; about twice a second. */
 void life_look(struct work *w);

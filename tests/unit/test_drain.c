@@ -168,6 +168,16 @@ static void starts(void **state)
 	}
 }
 
+static void left_to_others(void **state)
+{
+	(void)state;
+	assert_false(drain_leaves_it(0, 0));
+	assert_false(drain_leaves_it(120000, 0));
+	assert_true(drain_leaves_it(120001, 0));
+	assert_true(drain_leaves_it(INT64_MAX, 299999));
+	assert_false(drain_leaves_it(INT64_MAX, 300000));
+}
+
 static void budgets(void **state)
 {
 	(void)state;
@@ -182,6 +192,7 @@ int main(void)
 		cmocka_unit_test(time_that_remains), cmocka_unit_test(last_moment),
 		cmocka_unit_test(what_is_planned), cmocka_unit_test(plain_tasks_get_done),
 		cmocka_unit_test(budgets), cmocka_unit_test(starts),
+		cmocka_unit_test(left_to_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
