@@ -71,7 +71,7 @@ enum status pools_load(struct ledger *l, int64_t run, struct pools *out, struct 
 		if (out->ban == NULL)
 			st = error_set(e, ST_NO_MEMORY, "out of memory");
 	}
-	for (i = 0; st == ST_OK && i < n; i++) {
+	for (i = 0; st == ST_OK && out->ban != NULL && i < n; i++) {
 		if (is_first_taken(list, i))
 			st = judge_pool(l, run, list[i].pool, out, e);
 	}
