@@ -16,7 +16,6 @@
 #include "worker/requests.h"
 
 enum {
-	RESERVE_MS = 5000,       /* of a grace, for what is ebb's own to do */
 	AT_ONCE_MS = 1000,       /* no time to finish anything in */
 	HOOK_MS = 10000,         /* what a hook may take, when nothing else is said */
 	HOOK_LEAST_MS = 100,     /* with less than that it is not begun */
@@ -75,12 +74,10 @@ int64_t drain_left_ms(const struct work *w)
 
 static int64_t children_until_ms(const struct work *w)
 {
-	int64_t reserve = w->pipeline->drain_reserve_ms;
-
 	/* Time to die of the signal is given in any case. */
 	if (w->stop_now && w->grace_ms < AT_ONCE_MS)
 		return w->stop_boot_ms + AT_ONCE_MS;
-	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, reserve > 0 ? reserve : RESERVE_MS);
+	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, contract_reserve_ms(w));
 }
 
 /* ---- hooks ---- */
@@ -199,7 +196,7 @@ static void begin_drain(struct work *w, const char *why)
 	d->hook_open = true;
 	loop_drop_waiting(w);
 	loop_learn(w);
-	event_note_drain(w, d->by_platform ? "notice" : "drain", why);
+	event_note_drain(w, d->by_platform, why);
 	say_drain(w, why);
 }
 
