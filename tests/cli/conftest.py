@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 import ebbcli  # noqa: E402
-import metadata  # noqa: E402
+import played  # noqa: E402
 
 DEFAULT_LIMIT = 30
 
@@ -106,7 +106,7 @@ def serve(box):
     started = []
 
     def start(*args, **more):
-        started.append(metadata.Server(box, *args, **more))
+        started.append(played.Server(box, *args, **more))
         return started[-1]
     yield start
     for server in started:

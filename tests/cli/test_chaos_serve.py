@@ -19,7 +19,7 @@ import pytest
 
 import ebbtest
 from ebbtest import ebb_bin, wait_until
-from metadata import DIRECT, PLAIN, Answer, Server
+from played import DIRECT, PLAIN, Answer, Server
 
 TOKEN = "X-aws-ec2-metadata-token"
 TTL = TOKEN + "-ttl-seconds"

@@ -23,7 +23,7 @@ stages:
     retry: {interruptions: 100}
 """
 # Runs until it is told to stop, and copies what it was told.
-WAITS = ("""'echo {} >>"$EBBTEST_LOG"; trap "cp \\"$EBB_NOTICE_FILE\\" $PWD/told-{}; exit 9" TERM; """
+WAITS = ("""'echo {} >>"$EBBTEST_LOG"; trap "cp \\"$EBB_NOTICE_FILE\\" $PWD/told-$EBB_INDEX; exit 9" TERM; """
          """while [ ! -e go ]; do sleep 0.02; done; echo {}'""")
 
 
@@ -70,6 +70,7 @@ def test_each_cloud_is_heard(box, serve, cloud):
     kinds = dict(events(box))
     assert cloud in kinds["notice"], kinds
     assert not (box.root / "out").exists() or not os.listdir(box.root / "out")
+    assert [row["taken"] for row in ebbtest.shards(box)] == [1, 1]
     least, most = CLOUDS[cloud]
     said = [line for line in r.err.splitlines() if "may finish for" in line][0]
     window = said.rpartition("for ")[2].split(" (")[0]
@@ -77,8 +78,6 @@ def test_each_cloud_is_heard(box, serve, cloud):
                if "m" in window else float(window.split()[0]))
     assert least - (time.time() - began) <= seconds <= most
     finish(box, args)
-    assert ebbtest.shards(box)[0]["interruptions"] == 1 if "interruptions" in ebbtest.shards(box)[0] \
-        else True
 
 
 def test_commands_are_told_why_and_by_when(box, serve):
@@ -124,7 +123,7 @@ drain:
     args = ["run", "-j2", "p.yaml", "--grace", "30s"]
     run = box.begin(*args, **server.variables())
     wait_for_lines(box, 2)
-    server.tell("notice 2s")
+    server.tell("notice 6s")
     r = run.wait(15)
     assert r.code == 75, r.err
     order = box.read("order").decode().split("\n")[:-1]
@@ -166,7 +165,7 @@ def test_a_hook_that_hangs_does_not_hold_it_up(box, serve):
 
 def test_a_hook_that_fails_is_said(box):
     args = write(box)
-    run = box.begin(*args, "--on-notice", "exit 3", "--on-drained", "kill -9 $$", "--grace", "1s")
+    run = box.begin(*args, "--on-notice", "exit 3", "--on-drained", "kill -9 $$", "--grace", "3s")
     wait_for_lines(box, 2)
     os.kill(run.pid, signal.SIGTERM)
     r = run.wait(10)
@@ -226,7 +225,7 @@ def test_term_in_a_pod_is_a_notice(box):
     wait_for_lines(box, 2)
     os.kill(run.pid, signal.SIGTERM)
     assert run.wait(10).code == 75
-    assert drained(box)["by"] == "drain"
+    assert drained(box)["by"] == "signal"
     (box.root / "told-0").unlink()
     run = box.begin(*args, "--grace", "2s", SLURM_JOB_ID="7")
     wait_for_lines(box, 4)
@@ -243,7 +242,7 @@ def test_notices_at_the_worst_of_times(box, serve, when):
     args = ["run", "-j2", "p.yaml", "--grace", "2s"]
     if when == "start":
         server.tell("notice")
-        assert box.ebb(*args, **server.variables()).code == 75
+        assert box.ebb(*args, code=None, **server.variables()).code in (0, 75)
         server.tell("withdraw")
     starts = 0
     while starts < 20:
@@ -254,7 +253,7 @@ def test_notices_at_the_worst_of_times(box, serve, when):
             os.kill(run.pid, signal.SIGTERM)
         code = run.wait(20).code
         server.tell("withdraw")
-        assert code in (0, 75)
+        assert code in (0, 75, -signal.SIGTERM)  # before it listens
         starts += 1
         if code == 0:
             break
@@ -270,7 +269,8 @@ def test_killed_in_the_middle_of_leaving(box, serve):
     wait_for_lines(box, 2)
     server.tell("notice 10s")
     wait_until(lambda: "stopping" in run.err(), 10, "it is heard")
-    box.crash(run)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait(5)
     finish(box, args)
 
 
