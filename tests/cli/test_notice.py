@@ -312,3 +312,28 @@ def test_exec_hears_it_too(box, serve):
     r = run.wait(10)
     assert r.code == 7
     assert json.loads(r.out)["reason"] == "notice"
+
+
+def test_a_state_that_does_not_fit_is_warned_of(box):
+    """By what its checkpoints have cost: no figure, no warning."""
+    slow = ("'[ $EBB_ATTEMPT = 2 ] || { ebb task checkpoint 1; exit 85; }; echo {} >>\"$EBBTEST_LOG\"; "
+            "[ $EBB_INDEX = 0 ] || sleep 60'")
+    box.write("p.yaml", PIPELINE % (3, slow))
+    env = {"PATH": os.path.dirname(ebbtest.ebb_bin()) + ":" + os.environ["PATH"]}
+    run = box.begin("run", "-j1", "--grace", "200ms", "p.yaml", **env)
+    wait_for_lines(box, 2)
+    os.kill(run.pid, signal.SIGTERM)
+    run.wait(10)
+    assert "checkpoints of stage" not in box.ebb("validate", "p.yaml").err
+    db = sqlite3.connect("%s/.ebb/ledger.db" % box.root)
+    db.execute("update attempt set checkpoint_ms = 20000 where checkpoint_ms > 0")
+    db.commit()
+    db.close()
+    said = box.ebb("validate", "p.yaml").err
+    assert "p.yaml:6:" in said and "took 20 s" in said
+    assert "gcp (25 s of 30 s)" in said and "azure" in said and "aws" not in said
+    run = box.begin("run", "--grace", "200ms", "p.yaml", GCE_METADATA_HOST="127.0.0.1:9", **env)
+    wait_until(lambda: "took 20 s" in run.err(), 10, "it is said at the start too")
+    assert "azure" not in run.err()
+    os.kill(run.pid, signal.SIGTERM)
+    run.wait(10)
