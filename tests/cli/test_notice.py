@@ -326,7 +326,7 @@ def test_a_state_that_does_not_fit_is_warned_of(box):
     run.wait(10)
     assert "checkpoints of stage" not in box.ebb("validate", "p.yaml").err
     db = sqlite3.connect("%s/.ebb/ledger.db" % box.root)
-    db.execute("update attempt set checkpoint_ms = 20000 where checkpoint_ms > 0")
+    db.execute("update attempt set checkpoint_ms = 20000 where cause = 1")
     db.commit()
     db.close()
     said = box.ebb("validate", "p.yaml").err
