@@ -148,7 +148,8 @@ static enum status set_up(struct sqlite_ledger *l, const struct ledger_options *
 	return st;
 }
 
-/* Delays are points of this boot's clock: those of another boot mean nothing. */
+/* Delays are points of this boot's clock: those of another boot mean nothing. A shard
+ * that asks for On-Demand goes on asking, and may be taken by any worker. */
 static enum status new_boot(struct sqlite_ledger *l, struct error *e)
 {
 	enum status st = op_begin(l, OP_PLAIN, e);
@@ -159,6 +160,11 @@ static enum status new_boot(struct sqlite_ledger *l, struct error *e)
 	q_open(&q, l, "UPDATE shard SET not_before = 0 "
 	    "WHERE stage IN (SELECT id FROM stage) AND " IS_READY " AND not_before > 0");
 	st = q_run(&q, e);
+	if (st == ST_OK) {
+		q_open(&q, l, "UPDATE shard INDEXED BY shard_asks SET asks_since = 1, spot_from = 1 "
+		    "WHERE stage IN (SELECT id FROM stage) AND state <> 3 AND spot_from > 0");
+		st = q_run(&q, e);
+	}
 	if (st == ST_OK) {
 		q_open(&q, l, "UPDATE meta SET value = ? WHERE name = 'boot_id'");
 		q_text(&q, l->boot_id);
@@ -229,6 +235,9 @@ static enum status open_at(struct sqlite_ledger *l, const char *path,
 		st = set_up(l, opt, e);
 	if (st == ST_OK && !opt->read_only)
 		st = check_boot(l, e);
+	/* Where it cannot be known, all times of a boot are void. */
+	else if (st == ST_OK && sys_boot_id(l->boot_id, NULL) != ST_OK)
+		l->boot_id[0] = '\0';
 	return st;
 }
 
@@ -344,6 +353,11 @@ const struct ledger_backend ledger_sqlite = {
 	.workers = sqlite_workers,
 	.worker_get = sqlite_worker_get,
 	.worker_drain = sqlite_worker_drain,
+	.worker_warn = sqlite_worker_warn,
+	.worker_describe = sqlite_worker_describe,
+	.worker_taken = sqlite_worker_taken,
+	.pool_hits = sqlite_pool_hits,
+	.asking = sqlite_asking,
 	.worker_end = sqlite_worker_end,
 	.worker_list = sqlite_worker_list,
 	.spent_put = sqlite_spent_put,

@@ -10,10 +10,10 @@
 #include "worker/account.h"
 #include "worker/aside.h"
 #include "worker/contract.h"
+#include "worker/life.h"
 #include "worker/requests.h"
 
 enum {
-	RESERVE_MS = 5000,       /* of a grace, for what is ebb's own to do */
 	AT_ONCE_MS = 1000,       /* no time to finish anything in */
 	OTHERS_EVERY_MS = 500,
 };
@@ -122,12 +122,10 @@ static void mark_stopped(struct work *w)
 
 static int64_t stop_deadline_ms(const struct work *w)
 {
-	int64_t reserve = w->pipeline->drain_reserve_ms;
-
 	/* Time to die of the signal is given in any case. */
 	if (w->stop_now && w->grace_ms < AT_ONCE_MS)
 		return w->stop_boot_ms + AT_ONCE_MS;
-	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, reserve > 0 ? reserve : RESERVE_MS);
+	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, contract_reserve_ms(w));
 }
 
 static void drain_step(struct work *w)
@@ -462,6 +460,7 @@ void loop_tick(struct work *w)
 		w->finishing = false;
 		loop_look(w, has_room(w));
 		aside_look(w);
+		life_look(w);
 	}
 	loop_step(w);
 }

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "worker/life.h"
 #include "worker/loop.h"
 #include "worker/sweep.h"
 
@@ -17,6 +18,9 @@ struct news {
 	int64_t drain_boot_ms;
 	int64_t drain_deadline_boot_ms;
 	char drain_reason[64];
+	bool drain_notice;
+	bool warned;
+	int64_t life_until_boot_ms;
 	enum run_state state;
 	int generation;      /* the run's newest; 0: nothing was read yet */
 	bool stages;         /* that the stages were read too */
@@ -101,6 +105,9 @@ static enum status read_news(struct requests *r, struct ledger *l, struct news *
 	n->drain_boot_ms = me.drain_boot_ms;
 	n->drain_deadline_boot_ms = me.drain_deadline_boot_ms;
 	memcpy(n->drain_reason, me.drain_reason, sizeof(n->drain_reason));
+	n->drain_notice = me.drain_notice;
+	n->warned = me.warned_boot_ms != 0;
+	n->life_until_boot_ms = me.life_until_boot_ms;
 	if (!atomic_load(&r->waiting))
 		return ST_OK;
 	st = ledger_run_stages(l, opt->run.id, opt->run.generation, stage, r->w->n_stages, &got, e);
@@ -206,6 +213,9 @@ void requests_step(struct work *w)
 	if (!fresh)
 		return;
 	obey_drain(r, &n);
+	if (n.drain_notice && w->stop_reason == EBB_STOP_DRAIN)
+		w->stop_reason = EBB_STOP_NOTICE;
+	life_take_row(w, n.life_until_boot_ms, n.warned);
 	if (n.generation > w->opt->run.generation)
 		obey_renewal(w, n.generation);
 	else if (n.state == RUN_CANCELLED)

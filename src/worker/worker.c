@@ -379,7 +379,8 @@ static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 {
 	const struct retry_policy *policies[PIPELINE_STAGES_MAX];
 	const struct ledger_burial how = {.cause = w->end_cause, .policy = policies,
-	    .n_policies = pipeline_policies(w->pipeline, policies), .ran_ms = ran_here, .arg = w};
+	    .n_policies = pipeline_policies(w->pipeline, policies), .ran_ms = ran_here, .arg = w,
+	    .by_notice = w->stop_reason == EBB_STOP_NOTICE};
 	int64_t lost;
 	enum status st = ledger_begin(l, e);
 
