@@ -28,17 +28,32 @@ static size_t json_depth(const char *text, size_t len)
 	return most;
 }
 
-enum status notice_json_load(const char *text, size_t len, struct json_t **out, struct error *e)
+static enum status json_read(const char *text, size_t len, size_t flags, size_t *used,
+    struct json_t **out, struct error *e)
 {
 	json_error_t why;
 
 	*out = NULL;
 	if (json_depth(text, len) > NOTICE_JSON_DEPTH)
 		return error_set(e, ST_CONFIG, "it is nested deeper than %d levels", NOTICE_JSON_DEPTH);
-	*out = json_loadb(text, len, 0, &why);
+	*out = json_loadb(text, len, flags, &why);
 	if (*out == NULL)
 		return error_set(e, ST_CONFIG, "it is no JSON: line %d: %.120s", why.line, why.text);
+	*used = (size_t)why.position;
 	return ST_OK;
+}
+
+enum status notice_json_load(const char *text, size_t len, struct json_t **out, struct error *e)
+{
+	size_t used;
+
+	return json_read(text, len, 0, &used, out, e);
+}
+
+enum status notice_json_next(const char *text, size_t len, size_t *used, struct json_t **out,
+    struct error *e)
+{
+	return json_read(text, len, JSON_DISABLE_EOF_CHECK, used, out, e);
 }
 
 const char *notice_json_text(const struct json_t *object, const char *name)

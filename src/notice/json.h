@@ -15,6 +15,10 @@ enum { NOTICE_JSON_DEPTH = 32 };
  * deeper than NOTICE_JSON_DEPTH; the text says where. */
 enum status notice_json_load(const char *text, size_t len, struct json_t **out,
     struct error *e) MUST_USE;
+/* The first of several that stand one after the other; *used is how much of the text it
+ * and what is before it takes. */
+enum status notice_json_next(const char *text, size_t len, size_t *used, struct json_t **out,
+    struct error *e) MUST_USE;
 /* A member that is a string, else "" (also when it is no object at all). Lives as long as
  * the object. */
 const char *notice_json_text(const struct json_t *object, const char *name);

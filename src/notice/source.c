@@ -47,9 +47,9 @@ bool source_word(const struct source_answer *a, char *out, size_t size)
 	size_t len = a->len;
 	size_t i;
 
-	while (len > 0 && strchr(" \t\r\n", p[len - 1]) != NULL)
+	while (len > 0 && memchr(" \t\r\n", p[len - 1], 4) != NULL)
 		len--;
-	while (len > 0 && strchr(" \t\r\n", *p) != NULL) {
+	while (len > 0 && memchr(" \t\r\n", *p, 4) != NULL) {
 		p++;
 		len--;
 	}
