@@ -41,6 +41,8 @@ struct notifying {
 	size_t n_runs;
 	struct ledger_worker *worker;
 	size_t n_workers;
+	int64_t only_run;          /* that the event in hand is for; 0: all, -1: one that there is
+	                            * not */
 	size_t asked;
 	size_t bad;
 	struct buf out;
@@ -149,7 +151,7 @@ static bool notify_is_on(const struct ledger_worker *w, const struct event *ev)
 static bool notify_means(const struct notifying *x, const struct event *ev,
     const struct ledger_worker *w)
 {
-	if (ev->run[0] != '\0' && strcmp(ev->run, notify_run_name(x, w->run)) != 0)
+	if (x->only_run != 0 && x->only_run != w->run)
 		return false;
 	switch (ev->whom) {
 	case EVENT_NODE:
@@ -163,6 +165,22 @@ static bool notify_means(const struct notifying *x, const struct event *ev,
 		break;
 	}
 	return true;
+}
+
+/* By its name, or that of a pipeline, as other verbs take it. */
+static enum status notify_find_run(struct notifying *x, const struct event *ev, struct error *e)
+{
+	struct ledger_run run = {0};
+	enum status st = ST_OK;
+
+	x->only_run = 0;
+	if (ev->run[0] == '\0')
+		return ST_OK;
+	st = ledger_run_by_name(x->view.ledger, ev->run, &run, e);
+	x->only_run = st == ST_OK ? run.id : -1;
+	if (st == ST_OK)
+		ledger_run_free(&run);
+	return st == ST_NOT_FOUND ? ST_OK : st;
 }
 
 /* "w2" is one worker of each run. */
@@ -314,10 +332,12 @@ static enum status notify_one(struct notifying *x, struct event *ev, struct erro
 	int64_t now = sys_boot_ns() / 1000000;
 	int64_t deadline = ev->has_deadline ? now + ev->left_ms : 0;
 	enum notice_response r = ev->nothing ? NOTICE_GO_ON : notify_response(ev, deadline, now);
-	enum status st = ST_OK;
+	enum status st = notify_find_run(x, ev, e);
 	size_t n = 0;
 	size_t i;
 
+	if (st != ST_OK)
+		return st;
 	if (ev->problem[0] == '\0' && notify_is_ambiguous(x, ev))
 		(void)snprintf(ev->problem, sizeof(ev->problem), "several runs have a worker %.30s; say which "
 		    "with \"run\" or --run", ev->name[0]);

@@ -166,8 +166,8 @@ def test_worker_of_several_runs(box):
     r = notify(box, {"event": "notice", "worker": "w1"}, code=2)
     assert 'several runs have a worker w1; say which with "run" or --run' in r.err
     assert asked(box) == {}
-    notify(box, {"event": "notice", "worker": "w1", "run": "job1"}, code=None)
-    notify(box, {"event": "notice", "worker": "w1", "run": "r2"}, code=None)
+    r = notify(box, {"event": "notice", "worker": "w1", "run": "job1"}, "--json") # as it is titled
+    assert [w["run"] for w in json.loads(r.out)["workers"]] == ["r2"]
     wait_until(lambda: runs[1].poll() is not None, 20, "the second run's worker leaves")
     assert runs[0].poll() is None
     box.release()
