@@ -121,7 +121,7 @@ static char *take_answer(struct input *in, unsigned flags, struct source_answer 
 	return body;
 }
 
-static void converse(const struct source *of, struct input *in)
+static void converse(const struct notice_source *of, struct input *in)
 {
 	struct source_sink sink = {check_event, check_machine, check_text, check_text};
 	const struct source_config config = {.endpoint = "https://127.0.0.1"};
@@ -201,7 +201,7 @@ static void read_events(struct input *in)
 	for (i = 0; i < l.n; i++) {
 		const struct event *ev = &l.list[i];
 
-		MUST(strnlen(ev->problem, sizeof(ev->problem)) < sizeof(ev->problem));
+		check_printable(ev->problem, sizeof(ev->problem));
 		if (ev->problem[0] != '\0')
 			continue;
 		MUST(ev->kind < NOTICE_KINDS && ev->n_names <= EVENT_NAMES && ev->left_ms >= 0);

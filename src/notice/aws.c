@@ -26,8 +26,9 @@ enum {
 #define AWS_FAR_MS (INT64_C(366) * 86400000)
 
 enum aws_step {
-	AWS_STEP_TOKEN = 0, AWS_STEP_ID, AWS_STEP_TYPE, AWS_STEP_ZONE, AWS_STEP_LIFE, AWS_STEP_ACTION, AWS_STEP_REBALANCE,
-	AWS_STEP_TERMINATION, AWS_STEP_MAINTENANCE, AWS_STEP_AUTOSCALING, AWS_N_STEPS,
+	AWS_STEP_TOKEN = 0, AWS_STEP_ID, AWS_STEP_TYPE, AWS_STEP_ZONE, AWS_STEP_LIFE,
+	AWS_STEP_ACTION, AWS_STEP_REBALANCE, AWS_STEP_TERMINATION, AWS_STEP_MAINTENANCE,
+	AWS_STEP_AUTOSCALING, AWS_N_STEPS,
 };
 
 static const char *const aws_paths[AWS_N_STEPS] = {
@@ -168,8 +169,8 @@ static void aws_take_token(struct aws_state *s, const struct source_answer *a,
 /* ---- notices ---- */
 
 /* True when this is news for its path; "" is nothing. Tells when it was taken back. */
-static bool aws_is_news(struct aws_state *s, enum aws_step step, const char *what, enum notice_kind kind,
-    const struct source_answer *a, struct source_sink *sink)
+static bool aws_is_news(struct aws_state *s, enum aws_step step, const char *what,
+    enum notice_kind kind, const struct source_answer *a, struct source_sink *sink)
 {
 	struct aws_said *said = &s->said[step];
 	struct notice n;
@@ -472,7 +473,7 @@ static void aws_answer(void *state, unsigned line, const struct source_answer *a
 		s->next_ms = a->now_boot_ms + AWS_RETRY_MS;
 }
 
-const struct source source_aws = {
+const struct notice_source source_aws = {
 	.name = "aws",
 	.endpoint = "http://169.254.169.254",
 	.endpoint_env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",

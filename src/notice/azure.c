@@ -20,7 +20,9 @@ enum {
 	AZURE_MOST_EVENTS = 16,          /* that are remembered */
 };
 
-enum azure_step { AZURE_STEP_NAME = 0, AZURE_STEP_TYPE, AZURE_STEP_ZONE, AZURE_STEP_PRIORITY, AZURE_STEP_EVENTS };
+enum azure_step {
+	AZURE_STEP_NAME = 0, AZURE_STEP_TYPE, AZURE_STEP_ZONE, AZURE_STEP_PRIORITY, AZURE_STEP_EVENTS,
+};
 
 /* It tells of failing hardware days ahead. */
 #define AZURE_FAR_MS (INT64_C(366) * 86400000)
@@ -128,6 +130,7 @@ static bool azure_fill_notice(const json_t *ev, const struct source_answer *a, s
 	bool started = strcmp(notice_json_text(ev, "EventStatus"), "Started") == 0;
 	bool taken = strcmp(type, "Preempt") == 0 || strcmp(type, "Terminate") == 0;
 	const char *text = notice_json_text(ev, "Description");
+	const char *id = notice_json_text(ev, "EventId");
 	int64_t at;
 
 	source_notice(a, "azure", !taken ? NOTICE_MAINTENANCE
@@ -135,9 +138,9 @@ static bool azure_fill_notice(const json_t *ev, const struct source_answer *a, s
 	n->action = taken ? NOTICE_TERMINATE : notice_action_of(type);
 	if (!started && strcmp(notice_json_text(ev, "EventStatus"), "Scheduled") != 0)
 		return false;
-	if (n->action == NOTICE_UNKNOWN_ACTION || notice_json_text(ev, "EventId")[0] == '\0')
+	if (n->action == NOTICE_UNKNOWN_ACTION || id[0] == '\0')
 		return false;
-	notice_text(n->id, sizeof(n->id), notice_json_text(ev, "EventId"), strlen(notice_json_text(ev, "EventId")));
+	notice_text(n->id, sizeof(n->id), id, strlen(id));
 	notice_text(n->detail, sizeof(n->detail), text, strlen(text));
 	n->window_ms = taken ? AZURE_WINDOW_MS : 0;
 	/* Empty once it has begun. */
@@ -305,7 +308,7 @@ static bool azure_acknowledge(void *state, struct source_ask *ask)
 	return any;
 }
 
-const struct source source_azure = {
+const struct notice_source source_azure = {
 	.name = "azure",
 	.endpoint = "http://169.254.169.254",
 	.endpoint_env = "AZURE_POD_IDENTITY_AUTHORITY_HOST",

@@ -26,11 +26,13 @@ enum {
 static enum status event_problem(struct event *ev, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static enum status event_problem(struct event *ev, const char *fmt, ...)
 {
+	char text[sizeof(ev->problem)];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(ev->problem, sizeof(ev->problem), fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	notice_text(ev->problem, sizeof(ev->problem), text, strlen(text)); /* it quotes the event */
 	return ST_CONFIG;
 }
 
@@ -157,7 +159,8 @@ static enum status event_take_state(const json_t *o, int64_t now, struct event *
 	} else
 		return event_problem(ev, "field detail.state is \"%.40s\", which is no state of an instance",
 		    what);
-	event_say(ev, ev->action == NOTICE_STOP ? "the instance is stopped" : "the instance is terminated");
+	event_say(ev, ev->action == NOTICE_STOP ? "the instance is stopped"
+	    : "the instance is terminated");
 	return ST_OK;
 }
 
@@ -315,16 +318,16 @@ static enum status event_take_bridge(const json_t *o, int64_t now, struct event 
 		if (strcmp(event_forms[i].type, type) == 0)
 			return event_forms[i].take(o, now, ev);
 	}
-	return event_problem(ev, "detail-type \"%.80s\" is none that ebb knows (ebb help notify lists them)",
-	    type);
+	return event_problem(ev, "detail-type \"%.80s\" is none that ebb knows (ebb help notify lists "
+	    "them)", type);
 }
 
 /* ---- the plain form ---- */
 
 /* Its own members, and those of a line of `ebb watch`, which it may be. */
-static const char *const event_plain[] = {"event", "worker", "node", "pool", "run", "all", "deadline",
-	"reason", "source", "action", "id", "was", "time_unix", "deadline_unix", "seconds_left",
-	"window_s", "detail"};
+static const char *const event_plain[] = {"event", "worker", "node", "pool", "run", "all",
+	"deadline", "reason", "source", "action", "id", "was", "time_unix", "deadline_unix",
+	"seconds_left", "window_s", "detail"};
 
 static enum status event_check_members(json_t *o, struct event *ev)
 {

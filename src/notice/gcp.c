@@ -15,7 +15,9 @@ enum {
 	GCP_FACT_TRIES = 3,
 };
 
-enum gcp_step { GCP_STEP_ID = 0, GCP_STEP_ZONE, GCP_STEP_TYPE, GCP_STEP_PREEMPTIBLE, GCP_STEP_WATCH };
+enum gcp_step {
+	GCP_STEP_ID = 0, GCP_STEP_ZONE, GCP_STEP_TYPE, GCP_STEP_PREEMPTIBLE, GCP_STEP_WATCH,
+};
 
 #define GCP_BASE "/computeMetadata/v1/instance/"
 
@@ -237,7 +239,7 @@ static void gcp_answer(void *state, unsigned line, const struct source_answer *a
 	}
 }
 
-const struct source source_gcp = {
+const struct notice_source source_gcp = {
 	.name = "gcp",
 	.endpoint = "http://169.254.169.254",
 	.endpoint_env = "GCE_METADATA_HOST",

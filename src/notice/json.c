@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/notice.h"
+
 /* How deep it is nested, without looking whether it is well-formed. */
 static size_t json_depth(const char *text, size_t len)
 {
@@ -31,14 +33,17 @@ static size_t json_depth(const char *text, size_t len)
 static enum status json_read(const char *text, size_t len, size_t flags, size_t *used,
     struct json_t **out, struct error *e)
 {
+	char words[192];
 	json_error_t why;
 
 	*out = NULL;
 	if (json_depth(text, len) > NOTICE_JSON_DEPTH)
 		return error_set(e, ST_CONFIG, "it is nested deeper than %d levels", NOTICE_JSON_DEPTH);
 	*out = json_loadb(text, len, flags, &why);
-	if (*out == NULL)
-		return error_set(e, ST_CONFIG, "it is no JSON: line %d: %.120s", why.line, why.text);
+	if (*out == NULL) {
+		notice_text(words, sizeof(words), why.text, strlen(why.text)); /* it quotes the text */
+		return error_set(e, ST_CONFIG, "it is no JSON: line %d: %s", why.line, words);
+	}
 	*used = (size_t)why.position;
 	return ST_OK;
 }

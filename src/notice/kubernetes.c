@@ -499,7 +499,7 @@ static void kube_answer(void *state, unsigned line, const struct source_answer *
 	kube_tell(s, line, good, a, sink);
 }
 
-const struct source source_kubernetes = {
+const struct notice_source source_kubernetes = {
 	.name = "kubernetes",
 	.find = kube_find,
 	.state_size = sizeof(struct kube_state),

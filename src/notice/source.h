@@ -76,7 +76,7 @@ struct source_config {
 	int64_t poll_ms;       /* 0: as the platform asks for */
 };
 
-struct source {
+struct notice_source {
 	const char *name;
 	const char *endpoint;      /* where it is when nothing else says so; NULL: see find */
 	const char *endpoint_env;  /* the variable of the platform's own tools; NULL: none */
@@ -96,10 +96,10 @@ struct source {
 	void (*end)(void *state);
 };
 
-extern const struct source source_aws;
-extern const struct source source_gcp;
-extern const struct source source_azure;
-extern const struct source source_kubernetes;
+extern const struct notice_source source_aws;
+extern const struct notice_source source_gcp;
+extern const struct notice_source source_azure;
+extern const struct notice_source source_kubernetes;
 
 /* ---- helpers of the sources (source.c) ---- */
 

@@ -23,7 +23,7 @@ enum {
 	LONGEST_WAIT_MS = 60000,
 };
 
-static const struct source *const watch_sources[] = {&source_aws, &source_gcp, &source_azure,
+static const struct notice_source *const watch_sources[] = {&source_aws, &source_gcp, &source_azure,
 	&source_kubernetes};
 static const unsigned watch_bits[] = {NOTICE_ON_AWS, NOTICE_ON_GCP, NOTICE_ON_AZURE,
 	NOTICE_ON_KUBERNETES};
@@ -50,7 +50,7 @@ struct talk {
 struct watched {
 	struct source_sink sink;   /* first */
 	struct notice_watch *w;
-	const struct source *of;
+	const struct notice_source *of;
 	void *state;
 	struct source_place place;
 	char trouble[256];         /* the last one that was said */
@@ -498,7 +498,7 @@ static int source_number(const char *name, size_t len)
 }
 
 /* As tools write it: a URL, or a host with or without a port. */
-static enum status set_endpoint(const struct source *of, const char *text, size_t len,
+static enum status set_endpoint(const struct notice_source *of, const char *text, size_t len,
     struct source_place *out, struct error *e)
 {
 	bool url = len > 7 && (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0);
@@ -520,8 +520,8 @@ static enum status set_endpoint(const struct source *of, const char *text, size_
 }
 
 /* What was named, else the variable of the platform's own tools, else where it always is. */
-static enum status find_place(const struct source *of, const char *where, size_t where_len,
-    struct source_place *out, struct error *e)
+static enum status watch_find_place(const struct notice_source *of, const char *where,
+    size_t where_len, struct source_place *out, struct error *e)
 {
 	const char *env = of->endpoint_env == NULL ? NULL : getenv(of->endpoint_env);
 	enum status st = of->find == NULL ? ST_OK : of->find(out, e);
@@ -541,7 +541,7 @@ static enum status find_place(const struct source *of, const char *where, size_t
 static enum status add_source(struct notice_watch *w, int number, const char *where,
     size_t where_len, const struct notice_watch_options *opt, struct error *e)
 {
-	const struct source *of = watch_sources[number];
+	const struct notice_source *of = watch_sources[number];
 	struct source_config config = {.poll_ms = opt->poll_ms};
 	struct source_place place = {{0}, {0}};
 	struct watched *s;
@@ -550,7 +550,7 @@ static enum status add_source(struct notice_watch *w, int number, const char *wh
 
 	if (w->platforms & watch_bits[number])
 		return ST_OK; /* named twice */
-	st = find_place(of, where, where_len, &place, e);
+	st = watch_find_place(of, where, where_len, &place, e);
 	if (st != ST_OK)
 		return st;
 	s = mem_zero(sizeof(*s));

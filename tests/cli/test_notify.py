@@ -115,7 +115,8 @@ def test_nobody(fleet, whom):
 
 def test_rebalance_and_withdrawn(fleet):
     box, _ = fleet
-    event = {"detail-type": "EC2 Instance Rebalance Recommendation", "detail": {"instance-id": "i-0bbb"}}
+    event = {"detail-type": "EC2 Instance Rebalance Recommendation",
+             "detail": {"instance-id": "i-0bbb"}}
     r = notify(box, {"Records": [{"body": json.dumps({"Message": json.dumps(event)})}]})
     assert "w2 on i-0bbb is told to be careful" in r.err
     assert query(box, "SELECT number FROM worker WHERE warned > 0") == [(2,)]

@@ -150,7 +150,8 @@ def test_stdout_closed(box):
         assert w.wait(10).code == 3
         # Commands are still heard without it.
         marker = box.top / "ran"
-        r = watch(box, "aws=" + cloud.url, "--quiet", "--once", "--exec", "touch %s" % marker).wait(10)
+        r = watch(box, "aws=" + cloud.url, "--quiet", "--once", "--exec",
+                  "touch %s" % marker).wait(10)
         assert r.code == 0 and r.out == b"" and marker.exists()
 
 
@@ -224,8 +225,9 @@ def test_commands_run_one_after_the_other(box):
 def test_term_is_a_notice(box, variable, source):
     out = box.top / "out"
     hold = box.top / "there"
-    w = box.begin("watch", "--stop-file", str(hold), "--once", "--exec", "sleep 0.05; echo $EBB_EVENT > %s" %
-                  out, EBB_SERVICE_ACCOUNT_DIR="/nonexistent", **{variable: "1"})
+    w = box.begin("watch", "--stop-file", str(hold), "--once", "--exec",
+                  "sleep 0.05; echo $EBB_EVENT > %s" % out,
+                  EBB_SERVICE_ACCOUNT_DIR="/nonexistent", **{variable: "1"})
     wait_until(lambda: waits(w.pid), 5, "it waits")
     end(w)
     got = lines(w, 1)
@@ -271,7 +273,8 @@ def test_bad_words(box):
         r = box.ebb("watch", "--source", source, code=None,
                     EBB_SERVICE_ACCOUNT_DIR="/nonexistent")
         assert r.code == 2 and text in r.err, (source, r.err)
-    assert "there is no command" in box.ebb("watch", "--source", "aws", "--exec", "notice=", code=2).err
+    r = box.ebb("watch", "--source", "aws", "--exec", "notice=", code=2)
+    assert "there is no command" in r.err
 
 
 # ---- services that are not what they should be ----

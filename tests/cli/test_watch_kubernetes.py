@@ -53,7 +53,8 @@ class Cluster(metadata.Service):
         self.generation = 0   # a watch of an older one ends
         self.last_words = ""  # before it ends
         self.log = {PODS: [], NODES: []}
-        self.pod = {"metadata": {"name": "job-1", "uid": "u1"}, "spec": {"nodeName": "n1"}, "status": {}}
+        self.pod = {"metadata": {"name": "job-1", "uid": "u1"}, "spec": {"nodeName": "n1"},
+                    "status": {}}
         self.node = {"metadata": {"name": "n1", "labels": {
             "topology.kubernetes.io/zone": "eu-1a", "node.kubernetes.io/instance-type": "m5.large",
             "karpenter.sh/capacity-type": "spot"}}, "spec": {}}
@@ -176,8 +177,8 @@ def test_pod_is_deleted(pod, cluster):
 def test_disruption_and_taints(pod, cluster):
     w = pod.watch()
     says(w, "this is job-1")
-    cluster.node["spec"]["taints"] = [{"key": "aws-node-termination-handler/rebalance-recommendation",
-                                       "effect": "NoSchedule"}]
+    cluster.node["spec"]["taints"] = [
+        {"key": "aws-node-termination-handler/rebalance-recommendation", "effect": "NoSchedule"}]
     cluster.say(NODES)
     assert lines(w, 1)[0]["event"] == "rebalance"
     cluster.node["spec"].pop("taints")
@@ -227,7 +228,8 @@ def test_token_that_has_expired(pod, cluster):
 def test_missing_rights(pod, cluster):
     cluster.status = {PODS: 403, NODES: 403}
     w = pod.watch()
-    says(w, "a Role with {apiGroups: [\"\"], resources: [pods], verbs: [watch]} in the namespace batch")
+    says(w, 'a Role with {apiGroups: [""], resources: [pods], verbs: [watch]} in the '
+            'namespace batch')
     kill(w.pid, signal.SIGTERM)  # which is left
     assert w.wait(5).code == 0
     assert lines(w, 1)[0]["event"] == "notice"

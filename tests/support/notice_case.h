@@ -16,7 +16,7 @@ enum { CASE_EVENTS = 32, CASE_BOOT_MS = 5000000 };
 
 struct notice_case {
 	struct source_sink sink; /* first */
-	const struct source *of;
+	const struct notice_source *of;
 	void *state;
 	int64_t boot_ms;
 	int64_t unix_ms;         /* the machine's clock */
@@ -67,7 +67,7 @@ static inline void case_hint(struct source_sink *s, const char *text)
 	c->hints++;
 }
 
-static inline struct notice_case *case_begin(const struct source *of, const char *endpoint)
+static inline struct notice_case *case_begin(const struct notice_source *of, const char *endpoint)
 {
 	const struct source_config config = {.endpoint = endpoint};
 	struct notice_case *c = calloc(1, sizeof(*c));

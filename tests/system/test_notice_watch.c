@@ -274,7 +274,8 @@ static const char *fickle(const char *request)
 
 	if (strstr(request, "/api/token") != NULL)
 		return "TOKEN";
-	return strstr(request, "/spot/instance-action") != NULL ? said[atomic_fetch_add(&flip, 1) % 2] : "";
+	return strstr(request, "/spot/instance-action") != NULL ? said[atomic_fetch_add(&flip,
+	    1) % 2] : "";
 }
 
 static void test_words_that_nobody_takes(void **state)
@@ -307,7 +308,8 @@ static const char *azure(const char *request)
 	if (strstr(request, "/compute/name") != NULL)
 		return "vm1";
 	if (strncmp(request, "POST ", 5) == 0) {
-		(void)atomic_fetch_add(&posted, strstr(request, "{\"StartRequests\":[{\"EventId\":\"E1\"}]}") != NULL);
+		(void)atomic_fetch_add(&posted, strstr(request,
+		    "{\"StartRequests\":[{\"EventId\":\"E1\"}]}") != NULL);
 		return atomic_load(&slow_post) ? NULL : "{}";
 	}
 	return strstr(request, "/scheduledevents") != NULL ? "{\"DocumentIncarnation\":1,\"Events\":[{"

@@ -100,7 +100,8 @@ static void test_json(void **state)
 	for (i = 30; i < 40; i++) {
 		memset(deep, '[', i);
 		memset(deep + i, ']', i);
-		assert_int_equal(notice_json_load(deep, 2 * i, &o, &e), i <= NOTICE_JSON_DEPTH ? ST_OK : ST_CONFIG);
+		assert_int_equal(notice_json_load(deep, 2 * i, &o, &e), i <= NOTICE_JSON_DEPTH ?
+		    ST_OK : ST_CONFIG);
 		json_decref(o);
 	}
 	assert_string_equal(e.text, "it is nested deeper than 32 levels");

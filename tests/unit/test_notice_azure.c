@@ -138,7 +138,8 @@ static void test_other_machines(void **state)
 
 	(void)state;
 	document(c, DOC("1", EVENT("E1", "Preempt", "Scheduled", "\"pool_8\",\"pool_70\"", AT) ","
-	    EVENT("E2", "Reboot", "Scheduled", "", AT) "," EVENT("E3", "Preempt", "Scheduled", "7,{}", AT)));
+	    EVENT("E2", "Reboot", "Scheduled", "", AT) "," EVENT("E3", "Preempt", "Scheduled", "7,{}",
+	        AT)));
 	assert_int_equal(c->n, 0);
 	document(c, DOC("2", EVENT("E1", "Preempt", "Scheduled", "\"pool_8\",\"pool_7\"", AT)));
 	assert_int_equal(c->n, 1);

@@ -85,7 +85,8 @@ static void test_spot(void **state)
 	    "2026-11-22T08:20:00Z", "\"instance-id\":\"i-1\",\"instance-action\":\"terminate\","
 	    "\"instance-termination-time\":\"2026-11-22T08:21:40Z\""));
 	assert_int_equal(ev.left_ms, 100000);
-	assert_problem(BRIDGE("EC2 Spot Instance Interruption Warning", "", "\"instance-action\":\"stop\""),
+	assert_problem(BRIDGE("EC2 Spot Instance Interruption Warning", "",
+	    "\"instance-action\":\"stop\""),
 	    "field detail.instance-id is missing");
 	assert_problem(BRIDGE("EC2 Spot Instance Interruption Warning", "", "\"instance-id\":7"),
 	    "field detail.instance-id must be a text");
@@ -111,7 +112,8 @@ static void test_old(void **state)
 
 static void test_other_ec2_events(void **state)
 {
-	struct event ev = good(BRIDGE("EC2 Instance Rebalance Recommendation", "", "\"instance-id\":\"i-9\""));
+	struct event ev = good(BRIDGE("EC2 Instance Rebalance Recommendation", "",
+	    "\"instance-id\":\"i-9\""));
 
 	(void)state;
 	assert_int_equal(ev.kind, NOTICE_REBALANCE);
@@ -136,7 +138,8 @@ static void test_other_ec2_events(void **state)
 	    .nothing);
 	assert_problem(BRIDGE("EC2 Instance-terminate Lifecycle Action", "", ""),
 	    "field detail.EC2InstanceId is missing");
-	assert_problem(BRIDGE("EC2 Something Else", "", ""), "\"EC2 Something Else\" is none that ebb knows");
+	assert_problem(BRIDGE("EC2 Something Else", "", ""),
+	    "\"EC2 Something Else\" is none that ebb knows");
 	assert_problem("{\"detail-type\":\"x\"}", "field detail is missing");
 }
 
@@ -158,7 +161,8 @@ static void test_health(void **state)
 	    "2026-11-22T08:21:00Z", "{\"entityValue\":\"i-1\"}"));
 	assert_int_equal(ev.action, NOTICE_REBOOT);
 	assert_int_equal(ev.left_ms, 60000);
-	assert_true(read_one(HEALTH("AWS_EC2_OPERATIONAL_ISSUE", "issue", "", "{\"entityValue\":\"i\"}")).nothing);
+	assert_true(read_one(HEALTH("AWS_EC2_OPERATIONAL_ISSUE", "issue", "",
+	    "{\"entityValue\":\"i\"}")).nothing);
 	assert_true(read_one(HEALTH("X", "scheduledChange", "", "")).nothing);
 	assert_problem(BRIDGE("AWS Health Event", "", "\"eventTypeCode\":\"X\""),
 	    "detail.affectedEntities is missing");
@@ -204,7 +208,8 @@ static void test_plain(void **state)
 	ev = good("{\"event\":\"rebalance\",\"node\":\"i-1\"}");
 	assert_int_equal(ev.whom, EVENT_NODE);
 	assert_false(ev.has_deadline);
-	assert_int_equal(good("{\"event\":\"withdrawn\",\"pool\":\"spot\",\"deadline\":null}").whom, EVENT_POOL);
+	assert_int_equal(good("{\"event\":\"withdrawn\",\"pool\":\"spot\",\"deadline\":null}").whom,
+	    EVENT_POOL);
 	assert_int_equal(good("{\"event\":\"maintenance\",\"run\":\"r7\"}").whom, EVENT_RUN);
 	ev = good("{\"event\":\"preempted\",\"all\":true,\"deadline\":\"2026-11-22T08:20:30Z\"}");
 	assert_int_equal(ev.whom, EVENT_ALL);
@@ -231,12 +236,18 @@ static void test_bad_plain(void **state)
 	assert_problem("{\"event\":\"notice\",\"worker\":\"\"}", "field worker must be a name");
 	assert_problem("{\"event\":\"notice\",\"pool\":\"a b\"}", "field pool must be a name");
 	assert_problem("{\"event\":\"notice\",\"run\":7}", "field run must be the name of a run");
-	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadlin\":3}", "there is no field \"deadlin\"");
-	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":-1}", "field deadline must be 0 to");
-	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":1e300}", "field deadline must be 0 to");
-	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":\"90s\"}", "field deadline must be");
+	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadlin\":3}",
+	    "there is no field \"deadlin\"");
+	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":-1}",
+	    "field deadline must be 0 to");
+	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":1e300}",
+	    "field deadline must be 0 to");
+	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":\"90s\"}",
+	    "field deadline must be");
 	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline\":[]}", "field deadline must be");
-	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline_unix\":-5}", "deadline_unix is no moment");
+	assert_problem("{\"event\":\"notice\",\"all\":true,\"deadline_unix\":-5}",
+	    "deadline_unix is no moment");
+	assert_problem("{\"event\":\"\\u001b[2J\",\"all\":true}", "field event is \"\\x1b[2J\"");
 	assert_problem("{}", "it is no event");
 	assert_problem("[7]", "an event must be a JSON object");
 }

@@ -211,7 +211,8 @@ static void test_taints(void **state)
 	(void)state;
 	line(c, POD, POD_LINE("ADDED", META("u1", ""), ""));
 	line(c, NODE, NODE_LINE("ADDED", "\"topology.kubernetes.io/zone\":\"eu-1a\","
-	    "\"node.kubernetes.io/instance-type\":\"m5.large\",\"eks.amazonaws.com/capacityType\":\"SPOT\"",
+	    "\"node.kubernetes.io/instance-type\":\"m5.large\","
+	    "\"eks.amazonaws.com/capacityType\":\"SPOT\"",
 	    TAINT("example.com/dedicated")));
 	assert_int_equal(c->machines, 1);
 	assert_string_equal(c->machine.node, "job-1");
@@ -268,7 +269,8 @@ static void test_denied(void **state)
 	case_ask(c, POD);
 	case_answer(c, POD, 403, "{\"kind\":\"Status\"}");
 	assert_int_equal(c->hints, 1);
-	assert_non_null(strstr(c->hint, "Role with {apiGroups: [\"\"], resources: [pods], verbs: [watch]} in "
+	assert_non_null(strstr(c->hint,
+	    "Role with {apiGroups: [\"\"], resources: [pods], verbs: [watch]} in "
 	    "the namespace batch"));
 	assert_int_equal(c->troubles, 0);
 	assert_int_equal(c->machines, 1); /* it has a name at least */
@@ -297,7 +299,8 @@ static void test_ends_of_a_watch(void **state)
 	case_answer(c, POD, 200, "");
 	assert_int_equal(case_ask(c, POD), 1000);
 	line(c, POD, POD_LINE("ADDED", META("u1", ""), ""));
-	line(c, POD, "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}}");
+	line(c, POD,
+	    "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}}");
 	case_answer(c, POD, 200, "");
 	assert_int_equal(case_ask(c, POD), 1000);
 	case_answer(c, POD, 410, "{}");
