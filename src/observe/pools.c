@@ -71,7 +71,7 @@ enum status pools_load(struct ledger *l, int64_t run, struct pools *out, struct 
 		if (out->ban == NULL)
 			st = error_set(e, ST_NO_MEMORY, "out of memory");
 	}
-	for (i = 0; st == ST_OK && i < n; i++) {
+	for (i = 0; st == ST_OK && out->ban != NULL && i < n; i++) {
 		if (is_first_taken(list, i))
 			st = judge_pool(l, run, list[i].pool, out, e);
 	}
@@ -89,7 +89,7 @@ void pools_free(struct pools *p)
 
 /* ---- showing ---- */
 
-static void add_until(struct buf *b, int64_t wall_ms)
+static void add_ban_end(struct buf *b, int64_t wall_ms)
 {
 	time_t at = (time_t)(wall_ms / 1000);
 	struct tm tm;
@@ -113,7 +113,7 @@ void pools_text(const struct pools *p, struct buf *out)
 		str_display(out, p->ban[i].pool, strlen(p->ban[i].pool), 0);
 		buf_printf(out, ": %d machine%s taken of late; no replacement from it until ",
 		    p->ban[i].hits, p->ban[i].hits == 1 ? "" : "s");
-		add_until(out, p->ban[i].until_wall_ms);
+		add_ban_end(out, p->ban[i].until_wall_ms);
 		buf_char(out, '\n');
 	}
 }
@@ -133,7 +133,7 @@ void pools_json(const struct pools *p, struct buf *out)
 	buf_char(out, ']');
 }
 
-static void add_word(struct buf *out, const char *before, const char *word, const char *after)
+static void add_known(struct buf *out, const char *before, const char *word, const char *after)
 {
 	if (word[0] == '\0')
 		return;
@@ -144,16 +144,16 @@ static void add_word(struct buf *out, const char *before, const char *word, cons
 
 void pools_worker_text(const struct ledger_worker *w, struct buf *out)
 {
-	add_word(out, ", on ", w->node, "");
-	add_word(out, ", in ", w->zone, "");
-	add_word(out, ", a ", w->instance_type, "");
+	add_known(out, ", on ", w->node, "");
+	add_known(out, ", in ", w->zone, "");
+	add_known(out, ", a ", w->instance_type, "");
 	if (w->warned_boot_ms != 0)
 		buf_str(out, ", warned");
 	if (w->taken_boot_ms != 0)
 		buf_str(out, ", taken");
 }
 
-static void add_member(struct buf *out, const char *key, const char *text)
+static void add_known_member(struct buf *out, const char *key, const char *text)
 {
 	buf_printf(out, ",\"%s\":", key);
 	str_json(out, text, strlen(text));
@@ -161,9 +161,9 @@ static void add_member(struct buf *out, const char *key, const char *text)
 
 void pools_worker_json(const struct ledger_worker *w, struct buf *out)
 {
-	add_member(out, "node", w->node);
-	add_member(out, "zone", w->zone);
-	add_member(out, "instance_type", w->instance_type);
+	add_known_member(out, "node", w->node);
+	add_known_member(out, "zone", w->zone);
+	add_known_member(out, "instance_type", w->instance_type);
 	buf_printf(out, ",\"warned\":%s,\"taken\":%s", w->warned_boot_ms != 0 ? "true" : "false",
 	    w->taken_boot_ms != 0 ? "true" : "false");
 }

@@ -7,7 +7,7 @@
 #include "model/drain.h"
 #include "worker/contract.h"
 
-enum { OTHERS_MAX = 256 };
+enum { LIFE_OTHERS_MAX = 256 };
 
 static int64_t life_now_ms(void)
 {
@@ -101,7 +101,7 @@ struct others_op {
 	struct op op;
 	struct work *w;
 	bool stay;
-	struct ledger_worker list[OTHERS_MAX];
+	struct ledger_worker list[LIFE_OTHERS_MAX];
 };
 
 static enum status exec_others(struct ledger *l, struct op *op, struct error *e)
@@ -110,7 +110,7 @@ static enum status exec_others(struct ledger *l, struct op *op, struct error *e)
 	int64_t now = life_now_ms();
 	size_t n = 0;
 	size_t i;
-	enum status st = ledger_workers(l, o->w->opt->run.id, o->list, OTHERS_MAX, &n, e);
+	enum status st = ledger_workers(l, o->w->opt->run.id, o->list, LIFE_OTHERS_MAX, &n, e);
 
 	o->stay = false;
 	for (i = 0; st == ST_OK && i < n; i++)
