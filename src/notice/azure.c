@@ -188,9 +188,10 @@ static void azure_take_event(struct azure_state *s, const json_t *ev, const stru
 	if (!news)
 		return;
 	known->kind = n.kind;
-	/* One that has begun will be over when it was to begin, at the earliest. */
-	if (n.deadline_boot_ms == 0)
-		n.deadline_boot_ms = known->deadline_ms;
+	/* One that has begun will be over when it was to begin, at the earliest; or now. */
+	if (n.deadline_boot_ms == 0 && known->deadline_ms != 0)
+		n.deadline_boot_ms = known->deadline_ms > a->now_boot_ms ? known->deadline_ms
+		    : a->now_boot_ms;
 	known->deadline_ms = n.deadline_boot_ms;
 	sink->event(sink, &n);
 }

@@ -79,7 +79,7 @@ struct notice_watch {
 
 /* ---- words, from the thread to whoever takes them ---- */
 
-static void put_word(struct notice_watch *w, const struct notice_word *word)
+static void watch_put_word(struct notice_watch *w, const struct notice_word *word)
 {
 	uint64_t one = 1;
 
@@ -118,14 +118,14 @@ static void sink_event(struct source_sink *sink, const struct notice *n)
 {
 	struct notice_word word = {.kind = NOTICE_WORD_EVENT, .event = *n};
 
-	put_word(((struct watched *)sink)->w, &word);
+	watch_put_word(((struct watched *)sink)->w, &word);
 }
 
 static void sink_machine(struct source_sink *sink, const struct notice_machine *m)
 {
 	struct notice_word word = {.kind = NOTICE_WORD_MACHINE, .machine = *m};
 
-	put_word(((struct watched *)sink)->w, &word);
+	watch_put_word(((struct watched *)sink)->w, &word);
 }
 
 static void sink_trouble(struct source_sink *sink, const char *text)
@@ -138,7 +138,7 @@ static void sink_trouble(struct source_sink *sink, const char *text)
 	(void)snprintf(s->trouble, sizeof(s->trouble), "%s", text);
 	(void)snprintf(word.trouble, sizeof(word.trouble), "%s", text);
 	(void)snprintf(word.machine.source, sizeof(word.machine.source), "%s", s->of->name);
-	put_word(s->w, &word);
+	watch_put_word(s->w, &word);
 }
 
 static void sink_hint(struct source_sink *sink, const char *text)
@@ -148,7 +148,7 @@ static void sink_hint(struct source_sink *sink, const char *text)
 
 	(void)snprintf(word.trouble, sizeof(word.trouble), "%s", text);
 	(void)snprintf(word.machine.source, sizeof(word.machine.source), "%s", s->of->name);
-	put_word(s->w, &word);
+	watch_put_word(s->w, &word);
 }
 
 /* ---- one question ---- */

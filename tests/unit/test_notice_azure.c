@@ -118,6 +118,19 @@ static void test_preempt(void **state)
 	case_end(c);
 }
 
+/* It begins later than it was announced for: now. */
+static void test_late_begin(void **state)
+{
+	struct notice_case *c = begin();
+
+	(void)state;
+	document(c, DOC("1", EVENT("E1", "Preempt", "Scheduled", "\"pool_7\"", AT)));
+	case_pass(c, 90000);
+	document(c, DOC("2", EVENT("E1", "Preempt", "Started", "\"pool_7\"", "")));
+	assert_int_equal(c->event[1].deadline_boot_ms, c->event[1].seen_boot_ms);
+	case_end(c);
+}
+
 /* What is in a document counts, and not the number that it says. */
 static void test_incarnation(void **state)
 {
@@ -269,6 +282,7 @@ int main(void)
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_name_is_asked_until_known),
 		cmocka_unit_test(test_preempt),
+		cmocka_unit_test(test_late_begin),
 		cmocka_unit_test(test_incarnation),
 		cmocka_unit_test(test_other_machines),
 		cmocka_unit_test(test_maintenance),
