@@ -95,7 +95,7 @@ static enum status parse_hooks(struct watching *w, struct error *e)
 
 		if (eq != NULL && (size_t)(eq - text) < sizeof(word))
 			memcpy(word, text, (size_t)(eq - text));
-		h->any = !notice_kind_of(word, &h->kind);
+		h->any = eq == NULL || !notice_kind_of(word, &h->kind);
 		h->command = h->any ? text : eq + 1;
 		if (h->command[0] == '\0')
 			return error_set(e, ST_CONFIG, "--exec: there is no command in \"%.60s\"; such as "

@@ -361,7 +361,7 @@ static enum status event_plain_deadline(const json_t *o, int64_t now, struct eve
 		event_set_deadline(ev, (int64_t)(s * 1000), now);
 	} else if (json_is_number(v)) {
 		s = json_number_value(v);
-		if (!(s >= 0 && s <= (double)(EVENT_FAR_MS / 1000)))
+		if (!(s >= 0 && s * 1000 <= (double)EVENT_FAR_MS))
 			return event_problem(ev, "field deadline must be 0 to %lld seconds from now, or a moment "
 			    "such as 2026-11-22T08:22:00Z", (long long)(EVENT_FAR_MS / 1000));
 		ev->has_deadline = true;
@@ -444,26 +444,27 @@ static enum status event_take_plain(json_t *o, int64_t now, struct event *ev)
 static enum status event_take(json_t *o, int64_t now, int level, struct event_list *out,
     struct error *e);
 
-static enum status event_add(struct event_list *out, struct event **ev, struct error *e)
+/* NULL when there is no room; *st says why. */
+static struct event *event_add(struct event_list *out, enum status *st, struct error *e)
 {
-	enum status st;
+	struct event *ev;
 
-	if (out->n == EVENTS_MAX)
-		return error_set(e, ST_CONFIG, "more than %d events at once", EVENTS_MAX);
-	st = mem_grow((void **)&out->list, &out->cap, out->n + 1, sizeof(*out->list), e);
-	if (st != ST_OK)
-		return st;
-	*ev = &out->list[out->n++];
-	memset(*ev, 0, sizeof(**ev));
-	return ST_OK;
+	*st = out->n < EVENTS_MAX
+	    ? mem_grow((void **)&out->list, &out->cap, out->n + 1, sizeof(*out->list), e)
+	    : error_set(e, ST_CONFIG, "more than %d events at once", EVENTS_MAX);
+	if (*st != ST_OK)
+		return NULL;
+	ev = &out->list[out->n++];
+	memset(ev, 0, sizeof(*ev));
+	return ev;
 }
 
 static enum status event_add_problem(struct event_list *out, const char *text, struct error *e)
 {
-	struct event *ev;
-	enum status st = event_add(out, &ev, e);
+	enum status st;
+	struct event *ev = event_add(out, &st, e);
 
-	if (st == ST_OK)
+	if (ev != NULL)
 		(void)event_problem(ev, "%s", text);
 	return st;
 }
@@ -549,8 +550,8 @@ static enum status event_take(json_t *o, int64_t now, int level, struct event_li
 		return event_take_records(json_object_get(o, "Messages"), now, level + 1, out, e);
 	if (json_object_get(o, "Message") != NULL)
 		return event_take_text(json_object_get(o, "Message"), "Message", now, level + 1, out, e);
-	st = event_add(out, &ev, e);
-	if (st != ST_OK)
+	ev = event_add(out, &st, e);
+	if (ev == NULL)
 		return st;
 	if (!json_is_object(o))
 		(void)event_problem(ev, "an event must be a JSON object");
