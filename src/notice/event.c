@@ -272,6 +272,8 @@ static enum status event_take_task(const json_t *o, int64_t now, struct event *e
 	if (st != ST_OK)
 		return st;
 	event_add_task_names(detail, ev);
+	if (ev->n_names == 0)
+		return event_problem(ev, "field detail.taskArn is no name of a task");
 	ev->action = NOTICE_TERMINATE;
 	if (strcmp(wanted, "STOPPED") != 0) {
 		event_is_nothing(ev, "the task is not to stop");

@@ -189,6 +189,8 @@ static void test_task(void **state)
 	assert_int_equal(ev.kind, NOTICE_PREEMPTED);
 	assert_true(read_one(BRIDGE("ECS Task State Change", "",
 	    "\"taskArn\":\"t\",\"desiredStatus\":\"RUNNING\"")).nothing);
+	assert_problem(BRIDGE("ECS Task State Change", "",
+	    "\"taskArn\":\"a b\",\"desiredStatus\":\"STOPPED\""), "detail.taskArn is no name of a task");
 	assert_problem(BRIDGE("ECS Task State Change", "", "\"taskArn\":\"t\""),
 	    "field detail.desiredStatus is missing");
 }
