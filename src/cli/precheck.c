@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "model/template.h"
+#include "notice/watch.h"
 #include "shard/bytes.h"
 #include "shard/inputs.h"
 #include "worker/worker.h"
@@ -323,6 +324,16 @@ static void check_files(const struct pipeline *p, const struct pipeline_spots *s
 	}
 }
 
+static void check_notice(const struct pipeline *p, const struct pipeline_spots *spots,
+    struct precheck *out)
+{
+	struct error e;
+
+	if (p->notice != NULL && notice_watch_check(p->notice, &e) != ST_OK)
+		pipeline_problem_add(&out->errors, spots->notice.line, spots->notice.column, "%s",
+		    e.text);
+}
+
 enum status precheck_run(const struct pipeline *p, const struct pipeline_spots *spots,
     struct precheck *out, struct error *e)
 {
@@ -331,6 +342,7 @@ enum status precheck_run(const struct pipeline *p, const struct pipeline_spots *
 
 	memset(out, 0, sizeof(*out));
 	check_files(p, spots, out);
+	check_notice(p, spots, out);
 	for (i = 0; i < p->n_stages && st == ST_OK; i++) {
 		struct check c = {.s = &p->stage[i], .spots = &spots->stage[i], .out = out,
 		    .sum = &out->stage[i]};

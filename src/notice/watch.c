@@ -642,6 +642,20 @@ static enum status begin_thread(struct notice_watch *w, struct error *e)
 	return ST_OK;
 }
 
+enum status notice_watch_check(const char *sources, struct error *e)
+{
+	const struct notice_watch_options opt = {.sources = sources};
+	struct notice_watch *w = mem_zero(sizeof(*w));
+	enum status st;
+
+	if (w == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	w->event_fd = -1;
+	st = add_sources(w, &opt, e);
+	notice_watch_stop(w);
+	return st;
+}
+
 enum status notice_watch_start(const struct notice_watch_options *opt, struct notice_watch **out,
     struct error *e)
 {

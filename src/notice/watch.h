@@ -29,6 +29,8 @@ const char *notice_watch_names(void);
 /* ST_CONFIG: a name that is none, an endpoint that is no http(s) URL, no libcurl. */
 enum status notice_watch_start(const struct notice_watch_options *opt, struct notice_watch **out,
     struct error *e) MUST_USE;
+/* Whether the names and URLs are right, without anything else. ST_CONFIG, as above. */
+enum status notice_watch_check(const char *sources, struct error *e) MUST_USE;
 /* Ends the thread, at once. NULL is fine. */
 void notice_watch_stop(struct notice_watch *w);
 

@@ -305,6 +305,8 @@ enum status pipeline_read(const struct pipeline_text *text, const struct pipelin
 	st = yaml_read(text->data, text->len, problems, &root, e);
 	if (st == ST_OK)
 		read_tree(&r, root, given, n_given);
+	if (st == ST_OK)
+		spots->notice = spot_of(yaml_get(root, "notice"));
 	yaml_free(root);
 	reader_release(&r);
 	if (st == ST_NO_MEMORY)

@@ -38,6 +38,7 @@ struct pipeline_spots {
 	struct pipeline_stage_spots *stage; /* in the order of the pipeline's stages */
 	size_t n;
 	struct pipeline_spot files;
+	struct pipeline_spot notice;
 };
 
 void pipeline_spots_free(struct pipeline_spots *s); /* what it owns */

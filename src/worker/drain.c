@@ -374,7 +374,6 @@ static void say_drained(struct work *w)
 	struct drain *d = w->drain;
 	char text[256];
 
-	d->safe_boot_ms = drain_now_ms();
 	(void)snprintf(text, sizeof(text), "by=%s safe_ms=%lld given_ms=%lld finished=%zu saved=%zu "
 	    "handed_back=%zu killed=%zu skipped=%s", d->by.source,
 	    (long long)(d->safe_boot_ms - (d->by.seen_boot_ms < w->stop_boot_ms ? d->by.seen_boot_ms
@@ -392,10 +391,14 @@ bool drain_is_over(struct work *w)
 
 	if (w->stop_level == 2 || !r->drained || r->cancelled || r->superseded || r->plan_failed)
 		return true;
+	if (d->safe_boot_ms == 0)
+		d->safe_boot_ms = drain_now_ms();
 	step_hook(w);
+	if (d->hook != NULL)
+		return false;
 	if (!d->said)
 		say_drained(w);
-	if (d->saying || d->hook != NULL)
+	if (d->saying)
 		return false;
 	if (d->hook_open) {
 		d->hook_open = false;
