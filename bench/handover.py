@@ -1,26 +1,36 @@
-"""From a drain on one worker to the same shard running on another."""
+"""From a notice on one worker to the same shard running on another from its checkpoint; and
+the same when a worker freezes without a word."""
 import json
+import os
+import random
+import signal
 import subprocess
 import time
 from statistics import median, quantiles
 
-from measure import BenchFailed
+from measure import BenchFailed, children
 
 HANDOVERS = 30
+LOSSES = 12
+LEASE_S = 3.0
 PIPELINE = """version: 1
 name: hand
 stages:
   hold:
     input: {count: 1}
-    run: [/bin/sh, -c, 'echo $EBB_EPOCH $(date +%s%N) >>log; exec sleep 1000']
-    retry: {interruptions: 1000}
+    run:
+      - /bin/sh
+      - -c
+      - |
+        echo $EBB_EPOCH $EBB_OFFSET $(date +%%s%%N) >>log
+        %(ebb)s task progress 1 1000000
+        %(ebb)s task checkpoint $EBB_EPOCH || exit 1
+        echo $EBB_EPOCH >>saved
+        trap 'kill $!; %(ebb)s task checkpoint $EBB_EPOCH; exit 85' TERM
+        sleep 1000 & wait
+    stop: {to: leader}
+    retry: {interruptions: 1000, losses: 1000}
 """
-
-
-def last_start(log, epochs):
-    """When the newest of more than `epochs` attempts began (wall clock, ns), or None."""
-    lines = log.read_text().splitlines() if log.exists() else []
-    return int(lines[-1].split()[1]) if len(lines) > epochs else None
 
 
 def wait_for(program, what, look):
@@ -31,41 +41,69 @@ def wait_for(program, what, look):
 class Pair:
     """A run whose only shard is always on one of two workers; the other one waits."""
 
-    def __init__(self, bench, folder):
-        self.bench, self.folder, self.log = bench, folder, folder / "log"
-        (folder / "hand.yaml").write_text(PIPELINE)
-        self.first = bench.start("run", [bench.ebb, "run", "-j1", "--state", "S", "-q",
+    def __init__(self, bench, folder, *options):
+        self.bench, self.folder, self.options = bench, folder, options
+        self.log, self.saved = folder / "log", folder / "saved"
+        (folder / "hand.yaml").write_text(PIPELINE % {"ebb": bench.ebb})
+        self.first = bench.start("run", [bench.ebb, "run", "-j1", "--state", "S", "-q", *options,
                                          "hand.yaml"], folder)
         self.others = []
-        wait_for(self.first, "the shard runs", lambda: last_start(self.log, 0))
+
+    def starts(self):
+        """[epoch, offset, when it began (wall clock, ns)] of each attempt."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [[int(word) for word in line.split()] for line in lines if len(line.split()) == 3]
 
     def workers(self):
         done = subprocess.run([self.bench.ebb, "status", "hand", "--json", "--state", "S"],
                               cwd=self.folder, capture_output=True, check=True)
         return json.loads(done.stdout)["runs"][0]["workers"]
 
-    def join(self):
-        """One more, which finds nothing to do, and is left to come to rest."""
-        n = len(self.workers())
+    def ready(self):
+        """The shard runs and has saved; one more worker has come, which finds nothing to do."""
+        n = len(self.starts()) or 1
+        program = self.others[-1] if self.others else self.first
+        wait_for(program, "it has saved", lambda: self.saved.exists() and
+                 len(self.saved.read_text().split()) >= n)
+        there = len(self.workers())
         worker = self.bench.start("worker", [self.bench.ebb, "worker", "-j1", "--state", "S", "-q",
-                                             "--run", "hand"], self.folder)
+                                             *self.options, "--run", "hand"], self.folder)
         self.others.append(worker)
-        wait_for(worker, "it has joined", lambda: len(self.workers()) > n)
-        time.sleep(1)
+        wait_for(worker, "it has joined", lambda: len(self.workers()) > there)
+        time.sleep(0.5)
+        pid = next(w for w in self.workers() if w["running"] == 1)["pid"]
+        return next(p for p in [self.first, *self.others] if p.pid == pid)
 
-    def hand_over(self, number):
-        """Milliseconds from the order to the start on the other worker."""
-        self.join()
-        holder = next(w for w in self.workers() if w["running"] == 1)
-        begin = time.time_ns()
-        subprocess.run([self.bench.ebb, "drain", holder["worker"], "--run", "hand", "--state", "S",
-                        "--deadline", "0"], cwd=self.folder, check=True, stderr=subprocess.DEVNULL)
-        began = wait_for(self.others[-1], "the shard runs elsewhere",
-                         lambda: last_start(self.log, number))
-        for program in [self.first, *self.others]:
-            if program.pid == holder["pid"] and program.wait() and program.code != 75:
-                program.fail(f"exit code {program.code}")
-        return (began - begin) / 1e6
+    def elsewhere(self, began):
+        """Milliseconds until the shard runs on another worker, from where it was saved."""
+        before = len(self.starts())
+        wait_for(self.others[-1], "the shard runs elsewhere", lambda: len(self.starts()) > before)
+        (epoch, _, _), (_, offset, at) = self.starts()[-2:]
+        if offset != epoch:
+            raise BenchFailed(f"it began at {offset} and not at {epoch}, where it was saved")
+        return (at - began) / 1e6
+
+    def hand_over(self):
+        holder = self.ready()
+        began = time.time_ns()
+        holder.child.send_signal(signal.SIGTERM)
+        took = self.elsewhere(began)
+        if holder.wait() and holder.code != 75:
+            holder.fail(f"exit code {holder.code}")
+        return took
+
+    def freeze(self, chance):
+        """Worker and guardian stand still, as on a machine that hangs."""
+        holder = self.ready()
+        time.sleep(chance.random() * LEASE_S / 3)
+        guardian = children(holder.pid)
+        began = time.time_ns()
+        for pid in [holder.pid, *guardian]:
+            os.kill(pid, signal.SIGSTOP)
+        took = self.elsewhere(began)
+        os.kill(holder.pid, signal.SIGKILL)  # if nobody has done that yet
+        holder.wait()
+        return took
 
     def end(self):
         subprocess.run([self.bench.ebb, "cancel", "hand", "--state", "S"], cwd=self.folder,
@@ -76,19 +114,27 @@ class Pair:
 
 
 def handover(bench):
-    n = HANDOVERS if not bench.quick else 20
+    n = HANDOVERS if not bench.quick else 10
+    losses = LOSSES if not bench.quick else 4
+    chance = random.Random(1)
     bench.say(f"{n} handovers")
     pair = Pair(bench, bench.new_folder())
-    took = []
     try:
-        for number in range(1, n + 1):
-            took.append(pair.hand_over(number))
+        took = [pair.hand_over() for _ in range(n)]
     finally:
         pair.end()
-    if len(took) != n:
-        raise BenchFailed(f"{len(took)} handovers, not {n}")
-    bench.row("drain to start elsewhere", "ms", took)
+    bench.say(f"{losses} workers that freeze, lease {LEASE_S:g} s")
+    pair = Pair(bench, bench.new_folder(), "--lease", f"{LEASE_S:g}s")
+    try:
+        lost = [pair.freeze(chance) - LEASE_S * 1000 for _ in range(losses)]
+    finally:
+        pair.end()
+    bench.row("notice to start elsewhere", "ms", took)
+    bench.row("freeze to start elsewhere, less the lease", "ms", lost)
     bench.figures["p50_ms"] = median(took)
     bench.figures["p90_ms"] = quantiles(took, n=10)[-1]
-    bench.note("from the start of `ebb drain` to the first line of the command on another worker, "
-               "which had nothing to do; a drain without time to finish anything")
+    bench.figures["lost_over_lease_ms"] = median(lost)
+    bench.figures["lost_over_lease_max_ms"] = max(lost)
+    bench.note("from TERM at a worker to the first line of the command on another one, which had "
+               "nothing to do, from the checkpoint that it made after TERM; it says that it is far "
+               "from its end, so that it is told at once")

@@ -220,7 +220,7 @@ static void exec_hear(struct exec_run *x)
 	while (x->watch != NULL && notice_watch_take(x->watch, &word)) {
 		if (word.kind == NOTICE_WORD_EVENT)
 			exec_take_notice(x, &word.event);
-		else if (word.kind == NOTICE_WORD_TROUBLE && word.trouble[0] != '\0')
+		else if (word.kind != NOTICE_WORD_MACHINE && word.trouble[0] != '\0')
 			log_line(LOG_INFO, "notices: %s", word.trouble);
 	}
 }

@@ -159,7 +159,7 @@ static void on_words(uv_poll_t *p, int status, int events)
 			heard_notice(w, &word.event);
 		else if (word.kind == NOTICE_WORD_MACHINE)
 			heard_machine(w, &word.machine);
-		else if (word.trouble[0] != '\0' && w->opt->progress)
+		else if (word.trouble[0] != '\0' && w->opt->progress) /* or a hint */
 			log_line(LOG_INFO, "%s: notices: %s", w->opt->run.name, word.trouble);
 	}
 	loop_step(w);
