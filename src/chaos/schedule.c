@@ -1,0 +1,103 @@
+#include "chaos/schedule.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "chaos/draw.h"
+#include "chaos/experiment.h"
+
+struct planned {
+	int64_t base_ms; /* without jitter */
+	int64_t next_ms;
+	uint64_t random;
+};
+
+struct schedule {
+	const struct action *action;
+	size_t n;
+	struct planned planned[];
+};
+
+static void plan_at(struct planned *p, const struct action *a, int64_t base_ms)
+{
+	int64_t jitter = 0;
+
+	if (a->jitter_ms > 0)
+		jitter = (int64_t)draw_below(&p->random, (uint64_t)a->jitter_ms * 2 + 1) - a->jitter_ms;
+	p->base_ms = base_ms;
+	p->next_ms = base_ms + jitter > 0 ? base_ms + jitter : 0;
+}
+
+static void plan_first(struct planned *p, const struct action *a)
+{
+	if (a->at_ms >= 0)
+		plan_at(p, a, a->at_ms);
+	else if (a->mean_ms > 0)
+		plan_at(p, a, draw_wait_ms(&p->random, a->mean_ms));
+	else
+		plan_at(p, a, a->every_ms > 0 ? a->every_ms : SCHEDULE_AT_MS);
+}
+
+static void plan_again(struct planned *p, const struct action *a)
+{
+	if (a->every_ms > 0)
+		plan_at(p, a, p->base_ms + a->every_ms);
+	else if (a->mean_ms > 0)
+		plan_at(p, a, p->base_ms + 1 + draw_wait_ms(&p->random, a->mean_ms));
+	else
+		p->next_ms = SCHEDULE_NEVER;
+}
+
+struct schedule *schedule_create(const struct action *actions, size_t n, uint64_t seed)
+{
+	struct schedule *s = mem_zero(sizeof(*s) + n * sizeof(s->planned[0]));
+	size_t i;
+
+	if (s == NULL)
+		return NULL;
+	s->action = actions;
+	s->n = n;
+	for (i = 0; i < n; i++) {
+		uint64_t state = seed + i;
+
+		s->planned[i].random = draw_bits(&state);
+		plan_first(&s->planned[i], &actions[i]);
+	}
+	return s;
+}
+
+void schedule_destroy(struct schedule *s)
+{
+	free(s);
+}
+
+static size_t schedule_earliest(const struct schedule *s)
+{
+	size_t best = 0;
+	size_t i;
+
+	for (i = 1; i < s->n; i++) {
+		if (s->planned[i].next_ms < s->planned[best].next_ms)
+			best = i;
+	}
+	return best;
+}
+
+int64_t schedule_next_ms(const struct schedule *s)
+{
+	return s->n == 0 ? SCHEDULE_NEVER : s->planned[schedule_earliest(s)].next_ms;
+}
+
+bool schedule_take(struct schedule *s, int64_t now_ms, size_t *action)
+{
+	size_t i;
+
+	if (schedule_next_ms(s) > now_ms)
+		return false;
+	i = schedule_earliest(s);
+	if (s->planned[i].next_ms == SCHEDULE_NEVER)
+		return false;
+	*action = i;
+	plan_again(&s->planned[i], &s->action[i]);
+	return true;
+}
