@@ -70,7 +70,37 @@ enum status fleet_create(const struct fleet_options *o, struct fleet **out, stru
 	return ST_OK;
 }
 
-static void fleet_reap(struct machine *m, int64_t now_ms, const struct experiment *x);
+/* ---- who has ended ---- */
+
+/* What its worker's end means for the machine. */
+static void fleet_note_exit(struct machine *m, int how, int64_t now_ms, const struct experiment *x)
+{
+	int code = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
+	bool could_not = code == 3 || code == 4;
+	/* It left before it hibernated, which it does all the same. */
+	int64_t resumed_ms = m->freeze_ms != 0 ? m->thaw_ms : 0;
+
+	m->up = false; /* its pid may soon be another's */
+	/* What is left of it while it stood still cannot end by itself. */
+	if (m->frozen)
+		(void)machine_kill(m);
+	machine_gone(m);
+	m->back_ms = now_ms + x->replace_ms;
+	if (m->back_ms < resumed_ms)
+		m->back_ms = resumed_ms;
+	m->failures = could_not ? m->failures + 1 : 0;
+	m->over = (code >= 0 && code <= 2) || m->failures >= FLEET_FAILURES_MAX;
+	if (m->over && code > 0)
+		m->bad_exit = code;
+}
+
+static void fleet_reap(struct machine *m, int64_t now_ms, const struct experiment *x)
+{
+	int how;
+
+	if (m->up && m->pid > 0 && waitpid(m->pid, &how, WNOHANG) == m->pid)
+		fleet_note_exit(m, how, now_ms, x);
+}
 
 void fleet_destroy(struct fleet *f)
 {
@@ -96,33 +126,7 @@ void fleet_destroy(struct fleet *f)
 	free(f);
 }
 
-/* ---- who has ended ---- */
-
-/* What its worker's end means for the machine. */
-static void fleet_note_exit(struct machine *m, int how, int64_t now_ms, const struct experiment *x)
-{
-	int code = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
-	bool could_not = code == 3 || code == 4;
-
-	m->up = false; /* its pid may soon be another's */
-	/* What is left of it while it stood still cannot end by itself. */
-	if (m->frozen)
-		(void)machine_kill(m);
-	machine_gone(m);
-	m->back_ms = now_ms + x->replace_ms;
-	m->failures = could_not ? m->failures + 1 : 0;
-	m->over = (code >= 0 && code <= 2) || m->failures >= FLEET_FAILURES_MAX;
-	if (m->over && code > 0)
-		m->bad_exit = code;
-}
-
-static void fleet_reap(struct machine *m, int64_t now_ms, const struct experiment *x)
-{
-	int how;
-
-	if (m->up && m->pid > 0 && waitpid(m->pid, &how, WNOHANG) == m->pid)
-		fleet_note_exit(m, how, now_ms, x);
-}
+/* ---- who else there is ---- */
 
 /* What was started by those that are gone comes to this process. */
 static void fleet_reap_orphans(const struct fleet *f)

@@ -209,14 +209,36 @@ static enum status judge_outputs(struct verdict *v, const struct judge_case *c, 
 
 /* ---- all of it ---- */
 
+/* A notice that nobody heard before all was done has shown nothing. */
+static size_t count_felt(const struct verdict *v)
+{
+	size_t n = 0;
+	size_t i;
+
+	for (i = 0; i < v->n_blows; i++) {
+		const struct blow *b = &v->blow[i];
+
+		n += b->kind == ACTION_KILL || b->kind == ACTION_FREEZE || b->missed ||
+		    (v->felt != NULL && v->felt[i].heard_ms >= 0);
+	}
+	return n;
+}
+
 static void judge_disturbed(struct verdict *v)
 {
-	if (v->n_blows > 0)
-		verdict_set(v, CHECK_DISTURBED, CHECK_HOLDS, "%zu interruptions of %d machines",
-		    v->n_blows, v->machines);
+	static const char more[] = "an earlier --at, fewer machines (--workers), or more input "
+	    "would do";
+	size_t felt = count_felt(v);
+
+	if (felt > 0)
+		verdict_set(v, CHECK_DISTURBED, CHECK_HOLDS, "%zu of %zu interruptions were felt", felt,
+		    v->n_blows);
+	else if (v->n_blows > 0)
+		verdict_set(v, CHECK_DISTURBED, CHECK_FAILS, "it was over before a worker heard of its "
+		    "notice: %s", more);
 	else
 		verdict_set(v, CHECK_DISTURBED, CHECK_FAILS, "it was over before anything was done to "
-		    "it: an earlier --at, fewer machines (--workers) or more input are needed");
+		    "it: %s", more);
 }
 
 enum status judge_all(struct verdict *v, const struct judge_case *c, struct error *e)
@@ -231,16 +253,17 @@ enum status judge_all(struct verdict *v, const struct judge_case *c, struct erro
 			    ? "there is nothing to compare with" : i == CHECK_LEFT
 			    ? "its processes are not those of this rehearsal" : "not looked at");
 	}
-	judge_disturbed(v);
 	(void)snprintf(why, sizeof(why), "%s", c->why);
 	if (c->why_code != 0)
 		(void)snprintf(why, sizeof(why), "%s, one with exit code %d", c->why, c->why_code);
 	st = follow_look(c->follow, e);
 	if (st == ST_OK && !c->follow->known) {
 		verdict_set(v, CHECK_FINISHED, CHECK_FAILS, "it was never begun: %s", why);
+		judge_disturbed(v);
 		return ST_OK;
 	}
 	if (st == ST_OK)
 		st = verdict_look(v, c->follow->ledger, &c->follow->run, why, e);
+	judge_disturbed(v);
 	return st == ST_OK ? judge_outputs(v, c, e) : st;
 }
