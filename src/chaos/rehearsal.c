@@ -195,9 +195,9 @@ static enum status run_reference(struct rehearsal *r, struct error *e)
 	enum status st;
 
 	r->v->reference_ms = -1;
-	if (r->o->no_reference || r->o->reference != NULL)
+	if (r->o->run != NULL || r->o->no_reference || r->o->reference != NULL)
 		return ST_OK;
-	rehearsal_say(r, "first without interruptions, to have bytes to compare with");
+	rehearsal_say(r, "without interruptions, for the bytes to compare with");
 	st = reference_start(r, &pid, e);
 	if (st == ST_OK)
 		st = reference_wait(r, pid, e);
@@ -399,7 +399,8 @@ static enum status hold(struct rehearsal *r, struct error *e)
 		st = make_schedule(r, e);
 	if (st != ST_OK || r->interrupted)
 		return st;
-	rehearsal_say(r, "and now with them");
+	if (r->o->run == NULL)
+		rehearsal_say(r, "with interruptions");
 	st = begin_fleet(r, e);
 	if (st == ST_OK)
 		st = rehearse(r, &why, e);
