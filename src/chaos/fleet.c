@@ -257,7 +257,10 @@ enum status fleet_step(struct fleet *f, int64_t now_ms, bool known, struct error
 		if (f->o.outside == NULL)
 			fleet_reap(m, now_ms, f->o.plan.x);
 		fleet_due(f, m, now_ms);
-		if (f->o.outside == NULL && !f->settled && may_come(m, now_ms))
+		/* The first begins the run, the others join it: one that waited for it could
+		 * find it over, and would go on waiting. */
+		if (f->o.outside == NULL && !f->settled && may_come(m, now_ms) &&
+		    (known || m->number == 1))
 			st = machine_start(m, &f->o.plan, m->number == 1 && !known, e);
 	}
 	if (f->o.outside == NULL)

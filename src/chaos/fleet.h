@@ -35,7 +35,8 @@ enum status fleet_create(const struct fleet_options *o, struct fleet **out,
 void fleet_destroy(struct fleet *f);
 
 /* Sees who has ended, does what is due, starts who may come. With `known` the run
- * stands in the ledger, so that anybody can join it. To be called every few ms. */
+ * stands in the ledger, so that anybody can join it; until then the first machine is
+ * alone. To be called every few ms. */
 enum status fleet_step(struct fleet *f, int64_t now_ms, bool known, struct error *e) MUST_USE;
 
 /* Does the action to as many machines as its targets say, drawn from *random among those

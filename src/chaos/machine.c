@@ -53,8 +53,6 @@ static void machine_words(const struct machine *m, const struct machine_plan *p,
 		words_add(w, "--output-root=%s/out", p->folder);
 	} else {
 		words_add(w, "--run=%s", p->run);
-		words_add(w, "--wait=%lldms", (long long)(p->x->timeout_ms < 86400000
-		    ? p->x->timeout_ms : 86400000));
 	}
 	words_add(w, "--state=%s/state", p->folder);
 	words_add(w, "--pool=%s", m->pool);

@@ -322,6 +322,7 @@ static enum status rehearse(struct rehearsal *r, const char **why, struct error 
 		st = fleet_step(r->fleet, rehearsal_now_ms(), r->follow.known, e);
 		if (st == ST_OK)
 			st = follow_look(&r->follow, e);
+		r->v->wall_ms = rehearsal_now_ms() - r->began_ms;
 		if (st != ST_OK || r->follow.over)
 			return st;
 		st = do_actions(r, e);
@@ -386,7 +387,6 @@ static enum status judge(struct rehearsal *r, const char *why, struct error *e)
 	    .why_code = fleet_bad_exit(r->fleet, &(int){0})};
 	enum status st = keep_blows(r, e);
 
-	r->v->wall_ms = rehearsal_now_ms() - r->began_ms;
 	return st == ST_OK ? judge_all(r->v, &c, e) : st;
 }
 
