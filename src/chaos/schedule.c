@@ -90,13 +90,12 @@ int64_t schedule_next_ms(const struct schedule *s)
 
 bool schedule_take(struct schedule *s, int64_t now_ms, size_t *action)
 {
+	int64_t next_ms = schedule_next_ms(s);
 	size_t i;
 
-	if (schedule_next_ms(s) > now_ms)
+	if (next_ms == SCHEDULE_NEVER || next_ms > now_ms)
 		return false;
 	i = schedule_earliest(s);
-	if (s->planned[i].next_ms == SCHEDULE_NEVER)
-		return false;
 	*action = i;
 	plan_again(&s->planned[i], &s->action[i]);
 	return true;
