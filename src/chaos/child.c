@@ -56,7 +56,7 @@ void words_free(struct words *w)
 	memset(w, 0, sizeof(*w));
 }
 
-static bool is_same_variable(const char *a, const char *b)
+static bool child_is_same_variable(const char *a, const char *b)
 {
 	size_t len = strcspn(a, "=");
 
@@ -64,7 +64,7 @@ static bool is_same_variable(const char *a, const char *b)
 }
 
 /* Variables of the caller's that are not the child's. */
-static bool is_dropped(const char *variable, const struct words *env)
+static bool child_is_dropped(const char *variable, const struct words *env)
 {
 	static const char *const never[] = {
 		"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "GCE_METADATA_HOST",
@@ -73,11 +73,11 @@ static bool is_dropped(const char *variable, const struct words *env)
 	size_t i;
 
 	for (i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
-		if (is_same_variable(never[i], variable))
+		if (child_is_same_variable(never[i], variable))
 			return true;
 	}
 	for (i = 0; i < env->n; i++) {
-		if (is_same_variable(env->list[i], variable))
+		if (child_is_same_variable(env->list[i], variable))
 			return true;
 	}
 	return false;
@@ -97,7 +97,7 @@ static char **child_environment(const struct words *env)
 	if (out == NULL)
 		return NULL;
 	for (i = 0; i < n_own; i++) {
-		if (!is_dropped(environ[i], env))
+		if (!child_is_dropped(environ[i], env))
 			out[n++] = environ[i];
 	}
 	for (i = 0; i < env->n; i++)

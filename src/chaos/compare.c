@@ -35,13 +35,13 @@ static void compare_tell(struct compared *c, const char *what, const char *name)
 
 /* ---- names ---- */
 
-struct names {
+struct compare_names {
 	char **list;
 	size_t n;
 	size_t cap;
 };
 
-static void names_free(struct names *s)
+static void compare_names_free(struct compare_names *s)
 {
 	size_t i;
 
@@ -50,7 +50,7 @@ static void names_free(struct names *s)
 	free(s->list);
 }
 
-static enum status names_add(struct names *s, const char *name, struct error *e)
+static enum status compare_names_add(struct compare_names *s, const char *name, struct error *e)
 {
 	void *list = s->list;
 	char *copy;
@@ -70,12 +70,13 @@ static enum status names_add(struct names *s, const char *name, struct error *e)
 	return ST_OK;
 }
 
-static enum status walk(const char *root, struct buf *below, int depth, struct names *out,
+static enum status compare_walk(const char *root, struct buf *below, int depth,
+    struct compare_names *out,
     struct error *e);
 
 /* `below` is the folder's name with a slash, or empty; here the entry is added. */
-static enum status walk_entry(const char *root, struct buf *below, const struct dirent *ent,
-    int depth, struct names *out, struct error *e)
+static enum status compare_walk_entry(const char *root, struct buf *below, const struct dirent *ent,
+    int depth, struct compare_names *out, struct error *e)
 {
 	size_t len = below->len;
 	struct buf path = {0};
@@ -93,15 +94,16 @@ static enum status walk_entry(const char *root, struct buf *below, const struct 
 	buf_free(&path);
 	if (st == ST_OK && S_ISDIR(sb.st_mode)) {
 		buf_char(below, '/');
-		st = walk(root, below, depth + 1, out, e);
+		st = compare_walk(root, below, depth + 1, out, e);
 	} else if (st == ST_OK) {
-		st = names_add(out, below->data, e);
+		st = compare_names_add(out, below->data, e);
 	}
 	buf_cut(below, len);
 	return st;
 }
 
-static enum status walk(const char *root, struct buf *below, int depth, struct names *out,
+static enum status compare_walk(const char *root, struct buf *below, int depth,
+    struct compare_names *out,
     struct error *e)
 {
 	struct buf path = {0};
@@ -114,31 +116,31 @@ static enum status walk(const char *root, struct buf *below, int depth, struct n
 	if (st == ST_OK && depth > COMPARE_DEPTH_MAX)
 		st = error_set(e, ST_CONFIG, "%s is more than %d folders deep", path.data,
 		    COMPARE_DEPTH_MAX);
-	if (st == ST_OK && (d = opendir(path.data)) == NULL)
+	if (st == ST_OK && path.data != NULL && (d = opendir(path.data)) == NULL)
 		st = error_os(e, errno, "cannot read the folder %s", path.data);
-	while (st == ST_OK && (ent = readdir(d)) != NULL)
-		st = walk_entry(root, below, ent, depth, out, e);
+	while (st == ST_OK && d != NULL && (ent = readdir(d)) != NULL)
+		st = compare_walk_entry(root, below, ent, depth, out, e);
 	if (d != NULL)
 		(void)closedir(d);
 	buf_free(&path);
 	return st;
 }
 
-static int by_name(const void *a, const void *b)
+static int compare_by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static enum status names_of(const char *root, struct names *out, struct error *e)
+static enum status compare_names_of(const char *root, struct compare_names *out, struct error *e)
 {
 	struct buf below = {0};
 	enum status st;
 
 	buf_str(&below, "");
-	st = walk(root, &below, 0, out, e);
+	st = compare_walk(root, &below, 0, out, e);
 	buf_free(&below);
 	if (out->n > 0)
-		qsort(out->list, out->n, sizeof(*out->list), by_name);
+		qsort(out->list, out->n, sizeof(*out->list), compare_by_name);
 	return st;
 }
 
@@ -235,15 +237,15 @@ static enum status compare_one(const char *folder, const char *reference, const 
 enum status compare_trees(const char *folder, const char *reference, struct compared *out,
     struct error *e)
 {
-	struct names a = {0};
-	struct names b = {0};
+	struct compare_names a = {0};
+	struct compare_names b = {0};
 	size_t i = 0;
 	size_t k = 0;
-	enum status st = names_of(folder, &a, e);
+	enum status st = compare_names_of(folder, &a, e);
 
 	memset(out, 0, sizeof(*out));
 	if (st == ST_OK)
-		st = names_of(reference, &b, e);
+		st = compare_names_of(reference, &b, e);
 	while (st == ST_OK && (i < a.n || k < b.n)) {
 		int order = i == a.n ? 1 : k == b.n ? -1 : strcmp(a.list[i], b.list[k]);
 
@@ -255,14 +257,14 @@ enum status compare_trees(const char *folder, const char *reference, struct comp
 		i += order <= 0;
 		k += order >= 0;
 	}
-	names_free(&a);
-	names_free(&b);
+	compare_names_free(&a);
+	compare_names_free(&b);
 	return st == ST_OK && out->text.failed ? buf_check(&out->text, e) : st;
 }
 
 /* ---- manifests ---- */
 
-static void manifest_file(const char *path, const char *name, int64_t size, const char *sha256,
+static void compare_entry(const char *path, const char *name, int64_t size, const char *sha256,
     struct compared *c)
 {
 	int fd = sys_open(path, O_RDONLY, 0);
@@ -289,7 +291,7 @@ static void manifest_file(const char *path, const char *name, int64_t size, cons
 		(void)sys_close(fd);
 }
 
-static void manifest_place(const char *name, const char *place, const char *moved,
+static void compare_manifest_place(const char *name, const char *place, const char *moved,
     struct buf *path)
 {
 	size_t len = moved == NULL ? 0 : strlen(moved);
@@ -302,7 +304,7 @@ static void manifest_place(const char *name, const char *place, const char *move
 		buf_str(path, name);
 }
 
-static enum status manifest_shard(const json_t *shard, const char *place, const char *moved,
+static enum status compare_manifest_shard(const json_t *shard, const char *place, const char *moved,
     struct compared *c, struct error *e)
 {
 	const json_t *files = json_object_get(shard, "files");
@@ -316,10 +318,10 @@ static enum status manifest_shard(const json_t *shard, const char *place, const 
 
 		if (name == NULL || sha256 == NULL || strlen(sha256) != (size_t)2 * HASH_SIZE)
 			return error_set(e, ST_CORRUPT, "an entry has no name or no sha256");
-		manifest_place(name, place, moved, &path);
+		compare_manifest_place(name, place, moved, &path);
 		if (path.failed)
 			return buf_check(&path, e);
-		manifest_file(path.data, name, json_integer_value(json_object_get(one, "size")), sha256,
+		compare_entry(path.data, name, json_integer_value(json_object_get(one, "size")), sha256,
 		    c);
 		buf_free(&path);
 	}
@@ -347,7 +349,7 @@ enum status compare_manifest(const char *path, const char *place, const char *mo
 		st = error_set(e, ST_CORRUPT, "%s is no manifest", path);
 	json_array_foreach(json_object_get(root, "list"), i, one) {
 		if (st == ST_OK)
-			st = manifest_shard(one, place, moved, out, e);
+			st = compare_manifest_shard(one, place, moved, out, e);
 	}
 	json_decref(root);
 	return st;

@@ -9,11 +9,11 @@
 
 enum {
 	ACTION_TARGETS_UNSAID = -1,
-	DAY_MS = 24 * 3600 * 1000,
-	MACHINES_MAX = 64, /* each is a process, a port and a thread */
-	SLOTS_OF_ONE_MAX = 1024,
-	FREEZE_MS = 5000,
-	CAPACITY_MS = 20000,
+	EXPERIMENT_DAY_MS = 24 * 3600 * 1000,
+	EXPERIMENT_MACHINES_MAX = 64, /* each is a process, a port and a thread */
+	EXPERIMENT_SLOTS_MAX = 1024,
+	ACTION_FREEZE_MS = 5000,
+	ACTION_CAPACITY_MS = 20000,
 };
 
 static const char *const action_words[ACTION_KINDS] = {
@@ -32,74 +32,80 @@ const char *lifecycle_name(int lifecycle)
 
 /* ---- keys ---- */
 
-#define AT(field) offsetof(struct experiment, field)
+#define EXPERIMENT_AT(field) offsetof(struct experiment, field)
 
 static const struct key experiment_keys[] = {
 	{.name = "version", .kind = KEY_VERSION},
-	{.name = "pipeline", .kind = KEY_TEXT, .required = true, .offset = AT(pipeline)},
+	{.name = "pipeline", .kind = KEY_TEXT, .required = true, .offset = EXPERIMENT_AT(pipeline)},
 	{.name = "set", .kind = KEY_PARAMS},
-	{.name = "cloud", .kind = KEY_CHOICE, .offset = AT(cloud), .choices = EXPERIMENT_CLOUDS},
-	{.name = "notice_window", .kind = KEY_DURATION, .offset = AT(window_ms), .min = 100,
-	    .max = DAY_MS},
+	{.name = "cloud", .kind = KEY_CHOICE, .offset = EXPERIMENT_AT(cloud),
+	    .choices = EXPERIMENT_CLOUDS},
+	{.name = "notice_window", .kind = KEY_DURATION, .offset = EXPERIMENT_AT(window_ms), .min = 100,
+	    .max = EXPERIMENT_DAY_MS},
 	{.name = "real_windows", .kind = KEY_PARAMS},
-	{.name = "replace_after", .kind = KEY_DURATION, .offset = AT(replace_ms), .min = 0,
-	    .max = DAY_MS},
-	{.name = "lease", .kind = KEY_DURATION, .offset = AT(lease_ms), .min = 200, .max = DAY_MS},
-	{.name = "timeout", .kind = KEY_DURATION, .offset = AT(timeout_ms), .min = 100,
-	    .max = (int64_t)30 * DAY_MS},
-	{.name = "seed", .kind = KEY_COUNT64, .offset = AT(seed), .min = 0, .max = INT64_MAX},
+	{.name = "replace_after", .kind = KEY_DURATION, .offset = EXPERIMENT_AT(replace_ms), .min = 0,
+	    .max = EXPERIMENT_DAY_MS},
+	{.name = "lease", .kind = KEY_DURATION, .offset = EXPERIMENT_AT(lease_ms), .min = 200,
+	    .max = EXPERIMENT_DAY_MS},
+	{.name = "timeout", .kind = KEY_DURATION, .offset = EXPERIMENT_AT(timeout_ms), .min = 100,
+	    .max = (int64_t)30 * EXPERIMENT_DAY_MS},
+	{.name = "seed", .kind = KEY_COUNT64, .offset = EXPERIMENT_AT(seed), .min = 0, .max = INT64_MAX},
 	{.name = "fleet", .kind = KEY_STAGES},
 	{.name = "actions", .kind = KEY_STAGES},
 	{0},
 };
 
-#undef AT
-#define AT(field) offsetof(struct fleet_pool, field)
+#define POOL_AT(field) offsetof(struct fleet_pool, field)
 
 static const struct key pool_keys[] = {
-	{.name = "pool", .kind = KEY_NAME, .required = true, .offset = AT(name)},
-	{.name = "lifecycle", .kind = KEY_CHOICE, .offset = AT(lifecycle),
+	{.name = "pool", .kind = KEY_NAME, .required = true, .offset = POOL_AT(name)},
+	{.name = "lifecycle", .kind = KEY_CHOICE, .offset = POOL_AT(lifecycle),
 	    .choices = "spot|on-demand"},
-	{.name = "zone", .kind = KEY_NAME, .offset = AT(zone)},
-	{.name = "workers", .kind = KEY_COUNT, .offset = AT(workers), .min = 1, .max = MACHINES_MAX},
-	{.name = "slots", .kind = KEY_COUNT, .offset = AT(slots), .min = 1, .max = SLOTS_OF_ONE_MAX},
+	{.name = "zone", .kind = KEY_NAME, .offset = POOL_AT(zone)},
+	{.name = "workers", .kind = KEY_COUNT, .offset = POOL_AT(workers), .min = 1,
+	    .max = EXPERIMENT_MACHINES_MAX},
+	{.name = "slots", .kind = KEY_COUNT, .offset = POOL_AT(slots), .min = 1,
+	    .max = EXPERIMENT_SLOTS_MAX},
 	{0},
 };
 
 /* An action with what has to be looked at again. */
 struct action_text {
-	struct action a; /* first */
+	struct chaos_action a; /* first */
 	char *targets;
 };
 
-#undef AT
-#define AT(field) offsetof(struct action_text, field)
+#define ACTION_AT(field) offsetof(struct action_text, field)
 
 static const struct key random_keys[] = {
-	{.name = "mean", .kind = KEY_DURATION, .required = true, .offset = AT(a.mean_ms), .min = 10,
-	    .max = DAY_MS},
+	{.name = "mean", .kind = KEY_DURATION, .required = true, .offset = ACTION_AT(a.mean_ms), .min = 10,
+	    .max = EXPERIMENT_DAY_MS},
 	{0},
 };
 
 static const struct key action_keys[] = {
-	{.name = "do", .kind = KEY_CHOICE, .offset = AT(a.kind), .choices = ACTION_CHOICES},
-	{.name = "says", .kind = KEY_CHOICE_FIRST, .offset = AT(a.stops), .choices = "stop|terminate"},
-	{.name = "targets", .kind = KEY_TEXT, .offset = AT(targets)},
-	{.name = "at", .kind = KEY_DURATION, .offset = AT(a.at_ms), .min = 0, .max = DAY_MS},
-	{.name = "every", .kind = KEY_DURATION, .offset = AT(a.every_ms), .min = 10, .max = DAY_MS},
-	{.name = "jitter", .kind = KEY_DURATION, .offset = AT(a.jitter_ms), .min = 0, .max = DAY_MS},
+	{.name = "do", .kind = KEY_CHOICE, .offset = ACTION_AT(a.kind), .choices = ACTION_CHOICES},
+	{.name = "says", .kind = KEY_CHOICE_FIRST, .offset = ACTION_AT(a.stops),
+	    .choices = "stop|terminate"},
+	{.name = "targets", .kind = KEY_TEXT, .offset = ACTION_AT(targets)},
+	{.name = "at", .kind = KEY_DURATION, .offset = ACTION_AT(a.at_ms), .min = 0,
+	    .max = EXPERIMENT_DAY_MS},
+	{.name = "every", .kind = KEY_DURATION, .offset = ACTION_AT(a.every_ms), .min = 10,
+	    .max = EXPERIMENT_DAY_MS},
+	{.name = "jitter", .kind = KEY_DURATION, .offset = ACTION_AT(a.jitter_ms), .min = 0,
+	    .max = EXPERIMENT_DAY_MS},
 	{.name = "random", .kind = KEY_MAP, .table = random_keys},
-	{.name = "for", .kind = KEY_DURATION, .offset = AT(a.for_ms), .min = 10, .max = DAY_MS},
-	{.name = "pool", .kind = KEY_NAME, .offset = AT(a.pool)},
-	{.name = "zone", .kind = KEY_NAME, .offset = AT(a.zone)},
-	{.name = "lifecycle", .kind = KEY_CHOICE, .offset = AT(a.lifecycle),
+	{.name = "for", .kind = KEY_DURATION, .offset = ACTION_AT(a.for_ms), .min = 10,
+	    .max = EXPERIMENT_DAY_MS},
+	{.name = "pool", .kind = KEY_NAME, .offset = ACTION_AT(a.pool)},
+	{.name = "zone", .kind = KEY_NAME, .offset = ACTION_AT(a.zone)},
+	{.name = "lifecycle", .kind = KEY_CHOICE, .offset = ACTION_AT(a.lifecycle),
 	    .choices = "spot|on-demand"},
-	{.name = "file", .kind = KEY_TEXT, .offset = AT(a.trace)},
-	{.name = "speed", .kind = KEY_COUNT64, .offset = AT(a.speed), .min = 1, .max = 1000000},
+	{.name = "file", .kind = KEY_TEXT, .offset = ACTION_AT(a.trace)},
+	{.name = "speed", .kind = KEY_COUNT64, .offset = ACTION_AT(a.speed), .min = 1, .max = 1000000},
 	{0},
 };
 
-#undef AT
 
 /* ---- beginning and end ---- */
 
@@ -109,7 +115,7 @@ void experiment_init(struct experiment *x)
 	    .timeout_ms = 600000, .seed = -1};
 }
 
-static void action_free(struct action *a)
+static void action_free(struct chaos_action *a)
 {
 	free(a->pool);
 	free(a->zone);
@@ -135,9 +141,9 @@ void experiment_free(struct experiment *x)
 	memset(x, 0, sizeof(*x));
 }
 
-static void action_init(struct action *a)
+static void action_init(struct chaos_action *a)
 {
-	*a = (struct action){.kind = ACTION_NOTICE, .targets = {.n = ACTION_TARGETS_UNSAID},
+	*a = (struct chaos_action){.kind = ACTION_NOTICE, .targets = {.n = ACTION_TARGETS_UNSAID},
 	    .at_ms = -1, .lifecycle = LIFECYCLE_ANY, .speed = 1};
 }
 
@@ -146,7 +152,7 @@ static void pool_init(struct fleet_pool *p)
 	*p = (struct fleet_pool){.lifecycle = LIFECYCLE_SPOT, .workers = 4, .slots = 1};
 }
 
-struct action *experiment_add_action(struct experiment *x)
+struct chaos_action *experiment_add_action(struct experiment *x)
 {
 	void *list = x->action;
 	size_t cap = x->n_actions;
@@ -172,12 +178,12 @@ struct fleet_pool *experiment_add_pool(struct experiment *x)
 
 /* ---- what goes together ---- */
 
-static bool action_is_of_spot(const struct action *a)
+static bool action_is_of_spot(const struct chaos_action *a)
 {
 	return a->kind != ACTION_KILL && a->kind != ACTION_FREEZE;
 }
 
-static enum status action_check_times(const struct action *a, struct error *e)
+static enum status action_check_times(const struct chaos_action *a, struct error *e)
 {
 	const char *name = action_name((enum action_kind)a->kind);
 	bool has_for = a->kind == ACTION_FREEZE || a->kind == ACTION_HIBERNATE ||
@@ -195,7 +201,7 @@ static enum status action_check_times(const struct action *a, struct error *e)
 	return ST_OK;
 }
 
-static enum status action_check_trace(const struct action *a, struct error *e)
+static enum status action_check_trace(const struct chaos_action *a, struct error *e)
 {
 	if (a->kind != ACTION_TRACE && (a->trace != NULL || a->speed != 1))
 		return error_set(e, ST_CONFIG, "%s: a file and its speed belong to a trace",
@@ -210,7 +216,7 @@ static enum status action_check_trace(const struct action *a, struct error *e)
 	return ST_OK;
 }
 
-enum status action_finish(struct action *a, struct error *e)
+enum status action_finish(struct chaos_action *a, struct error *e)
 {
 	bool unsaid = a->targets.n == ACTION_TARGETS_UNSAID;
 	enum status st = action_check_times(a, e);
@@ -235,7 +241,7 @@ enum status action_finish(struct action *a, struct error *e)
 	else if (unsaid)
 		a->targets = (struct targets){.kind = TARGETS_PERCENT, .n = 50};
 	if (a->for_ms == 0)
-		a->for_ms = a->kind == ACTION_CAPACITY ? CAPACITY_MS : FREEZE_MS;
+		a->for_ms = a->kind == ACTION_CAPACITY ? ACTION_CAPACITY_MS : ACTION_FREEZE_MS;
 	if (a->kind == ACTION_TRACE && a->at_ms < 0)
 		a->at_ms = 0;
 	return ST_OK;
@@ -251,7 +257,7 @@ int experiment_machines(const struct experiment *x)
 	return n;
 }
 
-static enum status experiment_check_action(const struct experiment *x, const struct action *a,
+static enum status experiment_check_action(const struct experiment *x, const struct chaos_action *a,
     struct error *e)
 {
 	static const struct cloud *const clouds[] = {&cloud_aws, &cloud_gcp, &cloud_azure};
@@ -286,9 +292,9 @@ enum status experiment_check(const struct experiment *x, struct error *e)
 	size_t i;
 	size_t k;
 
-	if (experiment_machines(x) > MACHINES_MAX)
+	if (experiment_machines(x) > EXPERIMENT_MACHINES_MAX)
 		return error_set(e, ST_CONFIG, "the fleet has %d machines; expected at most %d",
-		    experiment_machines(x), MACHINES_MAX);
+		    experiment_machines(x), EXPERIMENT_MACHINES_MAX);
 	for (i = 0; i < x->n_pools; i++) {
 		for (k = 0; k < i; k++) {
 			if (strcmp(x->pool[i].name, x->pool[k].name) == 0)
@@ -303,7 +309,8 @@ enum status experiment_check(const struct experiment *x, struct error *e)
 
 /* ---- the file ---- */
 
-static void read_targets(struct reader *r, const struct yaml_node *n, struct action_text *t)
+static void experiment_read_targets(struct reader *r, const struct yaml_node *n,
+    struct action_text *t)
 {
 	const struct yaml_node *at = yaml_get(n, "targets");
 	struct error e;
@@ -314,9 +321,10 @@ static void read_targets(struct reader *r, const struct yaml_node *n, struct act
 	t->targets = NULL;
 }
 
-static void read_action(struct reader *r, const struct yaml_node *n, struct experiment *x)
+static void experiment_read_action(struct reader *r, const struct yaml_node *n,
+    struct experiment *x)
 {
-	struct action *a = experiment_add_action(x);
+	struct chaos_action *a = experiment_add_action(x);
 	struct action_text t;
 	size_t before = r->problems->n;
 	struct error e;
@@ -329,7 +337,7 @@ static void read_action(struct reader *r, const struct yaml_node *n, struct expe
 	t.a.kind = -1;
 	t.a.line = n->line;
 	reader_map(r, action_keys, n, &t);
-	read_targets(r, n, &t);
+	experiment_read_targets(r, n, &t);
 	if (yaml_get(n, "do") == NULL)
 		READER_PROBLEM(r, n, "\"do\" is missing; expected one of notice, rebalance, kill, "
 		    "freeze, hibernate, capacity, trace");
@@ -340,7 +348,7 @@ static void read_action(struct reader *r, const struct yaml_node *n, struct expe
 		READER_PROBLEM(r, n, "%s", e.text);
 }
 
-static void read_pool(struct reader *r, const struct yaml_node *n, struct experiment *x)
+static void experiment_read_pool(struct reader *r, const struct yaml_node *n, struct experiment *x)
 {
 	struct fleet_pool *p = experiment_add_pool(x);
 
@@ -351,7 +359,8 @@ static void read_pool(struct reader *r, const struct yaml_node *n, struct experi
 }
 
 /* A list of maps. */
-static void read_list(struct reader *r, const struct yaml_node *root, const char *key, size_t most,
+static void experiment_read_list(struct reader *r, const struct yaml_node *root, const char *key,
+    size_t most,
     void (*one)(struct reader *, const struct yaml_node *, struct experiment *),
     struct experiment *x)
 {
@@ -375,7 +384,8 @@ static void read_list(struct reader *r, const struct yaml_node *root, const char
 	}
 }
 
-static void read_sets(struct reader *r, const struct yaml_node *root, struct experiment *x)
+static void experiment_read_sets(struct reader *r, const struct yaml_node *root,
+    struct experiment *x)
 {
 	const struct yaml_node *n = yaml_get(root, "set");
 	const struct yaml_node *value;
@@ -403,7 +413,8 @@ static void read_sets(struct reader *r, const struct yaml_node *root, struct exp
 	}
 }
 
-static void read_real_windows(struct reader *r, const struct yaml_node *root, struct experiment *x)
+static void experiment_read_windows(struct reader *r, const struct yaml_node *root,
+    struct experiment *x)
 {
 	const struct yaml_node *n = yaml_get(root, "real_windows");
 	bool yes = n != NULL && n->kind == YAML_TEXT && strcmp(n->text, "true") == 0;
@@ -418,7 +429,8 @@ static void read_real_windows(struct reader *r, const struct yaml_node *root, st
 		x->window_ms = -1;
 }
 
-static void read_tree(struct reader *r, const struct yaml_node *root, struct experiment *x)
+static void experiment_read_tree(struct reader *r, const struct yaml_node *root,
+    struct experiment *x)
 {
 	if (root->kind != YAML_MAP) {
 		READER_PROBLEM(r, root, "the file is %s; expected a map with pipeline:, fleet: and "
@@ -426,10 +438,10 @@ static void read_tree(struct reader *r, const struct yaml_node *root, struct exp
 		return;
 	}
 	reader_map(r, experiment_keys, root, x);
-	read_sets(r, root, x);
-	read_real_windows(r, root, x);
-	read_list(r, root, "fleet", EXPERIMENT_POOLS_MAX, read_pool, x);
-	read_list(r, root, "actions", EXPERIMENT_ACTIONS_MAX, read_action, x);
+	experiment_read_sets(r, root, x);
+	experiment_read_windows(r, root, x);
+	experiment_read_list(r, root, "fleet", EXPERIMENT_POOLS_MAX, experiment_read_pool, x);
+	experiment_read_list(r, root, "actions", EXPERIMENT_ACTIONS_MAX, experiment_read_action, x);
 	if (yaml_get(root, "actions") == NULL)
 		READER_PROBLEM(r, root, "\"actions\" is missing; expected a list such as "
 		    "[{do: notice, at: 2s, targets: PERCENT(50)}]");
@@ -457,7 +469,7 @@ enum status experiment_read(const char *text, size_t len, const char *file,
 	enum status st = yaml_read(text, len, problems, &root, e);
 
 	if (st == ST_OK)
-		read_tree(&r, root, out);
+		experiment_read_tree(&r, root, out);
 	yaml_free(root);
 	if (st == ST_NO_MEMORY)
 		return st;

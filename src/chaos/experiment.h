@@ -29,7 +29,7 @@ enum action_kind {
 
 enum lifecycle { LIFECYCLE_ANY = -1, LIFECYCLE_SPOT = 0, LIFECYCLE_ON_DEMAND = 1 };
 
-struct action {
+struct chaos_action {
 	int kind;              /* enum action_kind */
 	bool stops;            /* a notice of it says stop instead of terminate */
 	struct targets targets;
@@ -68,7 +68,7 @@ struct experiment {
 	int64_t seed;          /* -1: drawn */
 	struct fleet_pool *pool;
 	size_t n_pools;
-	struct action *action;
+	struct chaos_action *action;
 	size_t n_actions;
 };
 
@@ -79,7 +79,7 @@ void experiment_init(struct experiment *x);
 void experiment_free(struct experiment *x); /* what it owns */
 
 /* One with everything at its default; NULL without memory. */
-struct action *experiment_add_action(struct experiment *x) MUST_USE;
+struct chaos_action *experiment_add_action(struct experiment *x) MUST_USE;
 struct fleet_pool *experiment_add_pool(struct experiment *x) MUST_USE;
 
 /* Whether a text is an experiment (it has the key "pipeline") and no pipeline. */
@@ -91,7 +91,7 @@ enum status experiment_read(const char *text, size_t len, const char *file,
 
 /* Fills in when, for how long and for whom, where that is not said; ST_CONFIG: what is
  * said does not go together. */
-enum status action_finish(struct action *a, struct error *e) MUST_USE;
+enum status action_finish(struct chaos_action *a, struct error *e) MUST_USE;
 const char *action_name(enum action_kind k);
 const char *lifecycle_name(int lifecycle); /* "spot", "on-demand" */
 /* All machines. */

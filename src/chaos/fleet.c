@@ -146,7 +146,7 @@ static void fleet_reap_orphans(const struct fleet *f)
 	}
 }
 
-static void outside_add(struct fleet *f, const struct ledger_worker *w)
+static void fleet_outside_add(struct fleet *f, const struct ledger_worker *w)
 {
 	struct machine *m;
 	size_t i;
@@ -169,7 +169,7 @@ static void outside_add(struct fleet *f, const struct ledger_worker *w)
 }
 
 /* Those that the ledger does not list any more have left. */
-static enum status outside_look(struct fleet *f, struct error *e)
+static enum status fleet_outside_look(struct fleet *f, struct error *e)
 {
 	struct ledger_worker *list = mem_zero(FLEET_OUTSIDE_MAX * sizeof(*list));
 	size_t n = 0;
@@ -181,7 +181,7 @@ static enum status outside_look(struct fleet *f, struct error *e)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	st = ledger_workers(f->o.outside, f->o.run, list, FLEET_OUTSIDE_MAX, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++)
-		outside_add(f, &list[i]);
+		fleet_outside_add(f, &list[i]);
 	for (i = 0; st == ST_OK && i < f->n; i++) {
 		for (k = 0; k < n && list[k].id != f->machine[i].worker.id; k++)
 			;
@@ -211,7 +211,7 @@ static void fleet_thaw(struct fleet *f, struct machine *m)
 }
 
 /* A machine hibernates soon after its notice, whether somebody listens or not. */
-static bool hibernates_now(const struct machine *m, int64_t now_ms)
+static bool fleet_hibernates_now(const struct machine *m, int64_t now_ms)
 {
 	int64_t said_ms = m->freeze_ms - HIBERNATE_LATEST_MS;
 	int64_t heard_ms = m->serve == NULL ? -1 : serve_seen(m->serve, 1).last_poll_ms;
@@ -229,7 +229,7 @@ static void fleet_due(struct fleet *f, struct machine *m, int64_t now_ms)
 		m->deadline_ms = 0;
 		fleet_say(f, m, "its time is over while its worker is still there; it is gone");
 		(void)machine_kill(m);
-	} else if (m->freeze_ms != 0 && hibernates_now(m, now_ms)) {
+	} else if (m->freeze_ms != 0 && fleet_hibernates_now(m, now_ms)) {
 		m->freeze_ms = 0;
 		(void)machine_stop(m);
 	} else if (m->thaw_ms != 0 && m->freeze_ms == 0 && now_ms >= m->thaw_ms) {
@@ -237,7 +237,7 @@ static void fleet_due(struct fleet *f, struct machine *m, int64_t now_ms)
 	}
 }
 
-static bool may_come(const struct machine *m, int64_t now_ms)
+static bool fleet_may_come(const struct machine *m, int64_t now_ms)
 {
 	return !m->up && !m->over && !m->held && now_ms >= m->back_ms && now_ms >= m->held_until_ms;
 }
@@ -249,7 +249,7 @@ enum status fleet_step(struct fleet *f, int64_t now_ms, bool known, struct error
 
 	if (f->o.outside != NULL && now_ms - f->looked_ms >= FLEET_LOOK_MS) {
 		f->looked_ms = now_ms;
-		st = outside_look(f, e);
+		st = fleet_outside_look(f, e);
 	}
 	for (i = 0; st == ST_OK && i < f->n; i++) {
 		struct machine *m = &f->machine[i];
@@ -259,7 +259,7 @@ enum status fleet_step(struct fleet *f, int64_t now_ms, bool known, struct error
 		fleet_due(f, m, now_ms);
 		/* The first begins the run, the others join it: one that waited for it could
 		 * find it over, and would go on waiting. */
-		if (f->o.outside == NULL && !f->settled && may_come(m, now_ms) &&
+		if (f->o.outside == NULL && !f->settled && fleet_may_come(m, now_ms) &&
 		    (known || m->number == 1))
 			st = machine_start(m, &f->o.plan, m->number == 1 && !known, e);
 	}
@@ -270,18 +270,18 @@ enum status fleet_step(struct fleet *f, int64_t now_ms, bool known, struct error
 
 /* ---- what is done ---- */
 
-static bool is_text_or_any(const char *want, const char *is)
+static bool fleet_is_text_or_any(const char *want, const char *is)
 {
 	return want == NULL || (is != NULL && strcmp(want, is) == 0);
 }
 
-static bool is_meant(const struct machine *m, const struct action *a)
+static bool fleet_is_meant(const struct machine *m, const struct chaos_action *a)
 {
-	return is_text_or_any(a->pool, m->pool) && is_text_or_any(a->zone, m->zone) &&
+	return fleet_is_text_or_any(a->pool, m->pool) && fleet_is_text_or_any(a->zone, m->zone) &&
 	    (a->lifecycle == LIFECYCLE_ANY || a->lifecycle == m->lifecycle);
 }
 
-static bool is_undisturbed(const struct machine *m)
+static bool fleet_is_undisturbed(const struct machine *m)
 {
 	return m->up && m->deadline_ms == 0 && m->freeze_ms == 0 && !m->frozen;
 }
@@ -308,7 +308,7 @@ static int64_t fleet_window_ms(const struct fleet *f)
 	return x->window_ms >= 0 ? x->window_ms : clouds[x->cloud]->window_ms;
 }
 
-static enum status outside_notice(struct fleet *f, struct machine *m, int64_t deadline_ms,
+static enum status fleet_outside_notice(struct fleet *f, struct machine *m, int64_t deadline_ms,
     struct error *e)
 {
 	const struct ledger_drain drain = {.who = m->worker.name, .deadline_boot_ms = deadline_ms,
@@ -318,12 +318,12 @@ static enum status outside_notice(struct fleet *f, struct machine *m, int64_t de
 	return ledger_worker_drain(f->o.outside, f->o.run, &drain, &n, e);
 }
 
-static enum status do_notice(struct fleet *f, struct machine *m, const struct action *a,
+static enum status fleet_do_notice(struct fleet *f, struct machine *m, const struct chaos_action *a,
     int64_t now_ms, struct error *e)
 {
 	int64_t window_ms = fleet_window_ms(f);
 	int64_t deadline_ms = now_ms + window_ms;
-	enum status st = f->o.outside != NULL ? outside_notice(f, m, deadline_ms, e)
+	enum status st = f->o.outside != NULL ? fleet_outside_notice(f, m, deadline_ms, e)
 	    : machine_notice(m, a->stops ? NOTICE_STOP : NOTICE_TERMINATE, window_ms, e);
 
 	if (st == ST_OK)
@@ -336,7 +336,8 @@ static enum status do_notice(struct fleet *f, struct machine *m, const struct ac
 	return ST_OK;
 }
 
-static enum status do_hibernate(struct fleet *f, struct machine *m, const struct action *a,
+static enum status fleet_do_hibernate(struct fleet *f, struct machine *m,
+    const struct chaos_action *a,
     int64_t now_ms, struct error *e)
 {
 	enum status st = machine_notice(m, NOTICE_HIBERNATE, 0, e);
@@ -351,7 +352,7 @@ static enum status do_hibernate(struct fleet *f, struct machine *m, const struct
 	return ST_OK;
 }
 
-static enum status do_freeze(struct fleet *f, struct machine *m, const struct action *a,
+static enum status fleet_do_freeze(struct fleet *f, struct machine *m, const struct chaos_action *a,
     int64_t now_ms, struct error *e)
 {
 	if (!machine_stop(m))
@@ -361,7 +362,8 @@ static enum status do_freeze(struct fleet *f, struct machine *m, const struct ac
 	return fleet_note(f, m, ACTION_FREEZE, now_ms, 0, e);
 }
 
-static enum status do_kill(struct fleet *f, struct machine *m, int64_t now_ms, struct error *e)
+static enum status fleet_do_kill(struct fleet *f, struct machine *m, int64_t now_ms,
+    struct error *e)
 {
 	if (!machine_kill(m) && f->o.outside != NULL)
 		return ST_OK;
@@ -369,7 +371,7 @@ static enum status do_kill(struct fleet *f, struct machine *m, int64_t now_ms, s
 	return fleet_note(f, m, ACTION_KILL, now_ms, 0, e);
 }
 
-static enum status do_rebalance(struct fleet *f, struct machine *m, int64_t now_ms,
+static enum status fleet_do_rebalance(struct fleet *f, struct machine *m, int64_t now_ms,
     struct error *e)
 {
 	enum status st = machine_rebalance(m, e);
@@ -378,28 +380,29 @@ static enum status do_rebalance(struct fleet *f, struct machine *m, int64_t now_
 	return st == ST_OK ? fleet_note(f, m, ACTION_REBALANCE, now_ms, 0, e) : st;
 }
 
-static enum status fleet_do(struct fleet *f, struct machine *m, const struct action *a,
+static enum status fleet_do(struct fleet *f, struct machine *m, const struct chaos_action *a,
     int64_t now_ms, struct error *e)
 {
 	switch ((enum action_kind)a->kind) {
 	case ACTION_KILL:
-		return do_kill(f, m, now_ms, e);
+		return fleet_do_kill(f, m, now_ms, e);
 	case ACTION_FREEZE:
-		return do_freeze(f, m, a, now_ms, e);
+		return fleet_do_freeze(f, m, a, now_ms, e);
 	case ACTION_HIBERNATE:
-		return do_hibernate(f, m, a, now_ms, e);
+		return fleet_do_hibernate(f, m, a, now_ms, e);
 	case ACTION_REBALANCE:
-		return do_rebalance(f, m, now_ms, e);
+		return fleet_do_rebalance(f, m, now_ms, e);
 	case ACTION_NOTICE:
 	case ACTION_CAPACITY:
 	case ACTION_TRACE:
 	case ACTION_KINDS:
 		break;
 	}
-	return do_notice(f, m, a, now_ms, e);
+	return fleet_do_notice(f, m, a, now_ms, e);
 }
 
-enum status fleet_act(struct fleet *f, const struct action *a, int64_t now_ms, uint64_t *random,
+enum status fleet_act(struct fleet *f, const struct chaos_action *a, int64_t now_ms,
+    uint64_t *random,
     size_t *hit, struct error *e)
 {
 	int list[FLEET_OUTSIDE_MAX];
@@ -411,9 +414,9 @@ enum status fleet_act(struct fleet *f, const struct action *a, int64_t now_ms, u
 	for (i = 0; i < f->n; i++) {
 		struct machine *m = &f->machine[i];
 
-		if (a->kind == ACTION_CAPACITY && is_meant(m, a))
+		if (a->kind == ACTION_CAPACITY && fleet_is_meant(m, a))
 			m->held_until_ms = now_ms + a->for_ms;
-		if (is_meant(m, a) && is_undisturbed(m))
+		if (fleet_is_meant(m, a) && fleet_is_undisturbed(m))
 			list[n++] = (int)i;
 	}
 	take = n == 0 ? 0 : targets_number(&a->targets, n);
@@ -424,7 +427,8 @@ enum status fleet_act(struct fleet *f, const struct action *a, int64_t now_ms, u
 	return st;
 }
 
-enum status fleet_set_available(struct fleet *f, const struct action *a, int32_t n, int64_t now_ms,
+enum status fleet_set_available(struct fleet *f, const struct chaos_action *a, int32_t n,
+    int64_t now_ms,
     struct error *e)
 {
 	int32_t at = 0;
@@ -434,11 +438,11 @@ enum status fleet_set_available(struct fleet *f, const struct action *a, int32_t
 	for (i = 0; st == ST_OK && i < f->n; i++) {
 		struct machine *m = &f->machine[i];
 
-		if (!is_meant(m, a))
+		if (!fleet_is_meant(m, a))
 			continue;
 		m->held = at++ >= n;
-		if (m->held && is_undisturbed(m))
-			st = do_notice(f, m, a, now_ms, e);
+		if (m->held && fleet_is_undisturbed(m))
+			st = fleet_do_notice(f, m, a, now_ms, e);
 	}
 	return st;
 }

@@ -42,11 +42,12 @@ enum status fleet_step(struct fleet *f, int64_t now_ms, bool known, struct error
 /* Does the action to as many machines as its targets say, drawn from *random among those
  * that are up, undisturbed and meant by it. *hit is how many. A failure of one machine
  * is the failure of all. */
-enum status fleet_act(struct fleet *f, const struct action *a, int64_t now_ms, uint64_t *random,
+enum status fleet_act(struct fleet *f, const struct chaos_action *a, int64_t now_ms,
+    uint64_t *random,
     size_t *hit, struct error *e) MUST_USE;
 /* Of the machines meant by the trace there are so many to be had: those after them get
  * notice and stay away until there are more. */
-enum status fleet_set_available(struct fleet *f, const struct action *a, int32_t n,
+enum status fleet_set_available(struct fleet *f, const struct chaos_action *a, int32_t n,
     int64_t now_ms, struct error *e) MUST_USE;
 
 /* Nobody is up, and nobody will come by himself. */

@@ -10,7 +10,7 @@
 enum { FOLLOW_BUSY_MS = 1000 };
 
 /* What goes by when others have gone on. */
-static bool may_pass(enum status st)
+static bool follow_may_pass(enum status st)
 {
 	return st == ST_OK || st == ST_NOT_FOUND || st == ST_BUSY || st == ST_TRANSIENT;
 }
@@ -66,7 +66,7 @@ enum status follow_look(struct follow *f, struct error *e)
 		st = follow_read(f, e);
 	if (st == ST_OK)
 		f->stamp = stamp;
-	return may_pass(st) ? ST_OK : st;
+	return follow_may_pass(st) ? ST_OK : st;
 }
 
 void follow_close(struct follow *f)

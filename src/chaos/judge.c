@@ -40,7 +40,7 @@ void judge_left(struct verdict *v, const struct proctree *all)
 
 /* ---- bytes ---- */
 
-static void say_compared(struct verdict *v, enum check_name check, const struct compared *c,
+static void judge_say_compared(struct verdict *v, enum check_name check, const struct compared *c,
     const char *good)
 {
 	struct buf size = {0};
@@ -71,7 +71,7 @@ static enum status judge_own_bytes(struct verdict *v, const struct judge_case *c
 	if (st == ST_OK)
 		st = compare_trees(out.data, ref.data, &found, e);
 	if (st == ST_OK)
-		say_compared(v, CHECK_BYTES, &found, "the same as without interruptions");
+		judge_say_compared(v, CHECK_BYTES, &found, "the same as without interruptions");
 	buf_free(&out);
 	buf_free(&ref);
 	buf_free(&found.text);
@@ -124,7 +124,7 @@ static void manifests_close(struct manifests *m)
 }
 
 /* Outputs that somebody gets, and not what stages keep for each other. */
-static bool is_for_people(const struct manifests *m, const char *stage)
+static bool manifests_is_for_people(const struct manifests *m, const char *stage)
 {
 	int i = pipeline_find(&m->pipeline, stage);
 
@@ -145,7 +145,7 @@ static enum status manifests_compare(const struct manifests *m, const char *refe
 		struct buf path = {0};
 
 		if (!m->stage[i].sealed ||
-		    (reference != NULL && !is_for_people(m, m->stage[i].name)))
+		    (reference != NULL && !manifests_is_for_people(m, m->stage[i].name)))
 			continue;
 		buf_printf(&path, "%s/runs/%s/_ebb_manifest.%s.%s.json", m->state.data, run, run,
 		    m->stage[i].name);
@@ -170,7 +170,7 @@ static enum status judge_manifests(struct verdict *v, const struct manifests *m,
 	if (st != ST_OK)
 		verdict_set(v, CHECK_MANIFESTS, CHECK_FAILS, "%s", e->text);
 	else
-		say_compared(v, CHECK_MANIFESTS, &found, "as the manifests say");
+		judge_say_compared(v, CHECK_MANIFESTS, &found, "as the manifests say");
 	buf_free(&found.text);
 	return ST_OK;
 }
@@ -182,7 +182,7 @@ static enum status judge_others_bytes(struct verdict *v, const struct manifests 
 	enum status st = manifests_compare(m, m->c->reference, &found, e);
 
 	if (st == ST_OK)
-		say_compared(v, CHECK_BYTES, &found, "the same as in the reference");
+		judge_say_compared(v, CHECK_BYTES, &found, "the same as in the reference");
 	buf_free(&found.text);
 	return st;
 }
@@ -210,7 +210,7 @@ static enum status judge_outputs(struct verdict *v, const struct judge_case *c, 
 /* ---- all of it ---- */
 
 /* A notice that nobody heard before all was done has shown nothing. */
-static size_t count_felt(const struct verdict *v)
+static size_t judge_count_felt(const struct verdict *v)
 {
 	size_t n = 0;
 	size_t i;
@@ -228,7 +228,7 @@ static void judge_disturbed(struct verdict *v)
 {
 	static const char more[] = "an earlier --at, fewer machines (--workers), or more input "
 	    "would do";
-	size_t felt = count_felt(v);
+	size_t felt = judge_count_felt(v);
 
 	if (felt > 0)
 		verdict_set(v, CHECK_DISTURBED, CHECK_HOLDS, "%zu of %zu interruptions were felt", felt,

@@ -12,14 +12,14 @@
 
 enum { TREE_ENVIRON_MAX = 16 << 20, TREE_ROUNDS_MAX = 100, TREE_KILL_MS = 2000, TREE_PAUSE_MS = 2 };
 
-static bool is_living(int32_t pid)
+static bool tree_is_living(int32_t pid)
 {
 	struct proc_stat st;
 
 	return proc_stat_read(pid, &st) && st.state != 'Z' && st.state != 'X';
 }
 
-static bool has_mark(int32_t pid, const char *mark, bool any_tail)
+static bool tree_has_mark(int32_t pid, const char *mark, bool any_tail)
 {
 	size_t len = strlen(mark);
 	struct buf env = {0};
@@ -56,7 +56,7 @@ void proctree_list(const struct proctree *t, struct pid_list *out)
 	if (t->mark != NULL && !proc_all(&all))
 		all.n = 0;
 	for (i = 0; i < all.n; i++) {
-		if (has_mark(all.pids[i], t->mark, t->any_tail))
+		if (tree_has_mark(all.pids[i], t->mark, t->any_tail))
 			tree_add(&found, all.pids[i]);
 	}
 	/* It grows on the way. */
@@ -69,7 +69,7 @@ void proctree_list(const struct proctree *t, struct pid_list *out)
 		pid_list_free(&kids);
 	}
 	for (i = 0; i < found.n; i++) {
-		if (is_living(found.pids[i]))
+		if (tree_is_living(found.pids[i]))
 			tree_add(out, found.pids[i]);
 	}
 	pid_list_free(&found);

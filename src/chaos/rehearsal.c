@@ -83,7 +83,7 @@ static void rehearsal_pause(struct rehearsal *r)
 
 /* ---- the private folder ---- */
 
-static enum status make_folder(struct rehearsal *r, struct error *e)
+static enum status rehearsal_make_folder(struct rehearsal *r, struct error *e)
 {
 	static const char *const inside[] = {"log", "out", "ref"};
 	struct buf path = {0};
@@ -108,7 +108,7 @@ static enum status make_folder(struct rehearsal *r, struct error *e)
 }
 
 /* The end of a log, for a person. */
-static void show_log(const struct rehearsal *r, const char *name)
+static void rehearsal_show_log(const struct rehearsal *r, const char *name)
 {
 	struct buf path = {0};
 	struct buf text = {0};
@@ -182,13 +182,13 @@ static enum status reference_wait(struct rehearsal *r, int32_t pid, struct error
 	}
 	if (got == pid && WIFEXITED(how) && WEXITSTATUS(how) == 0)
 		return ST_OK;
-	show_log(r, "reference");
+	rehearsal_show_log(r, "reference");
 	return error_set(e, ST_PERMANENT, "the pipeline does not finish without interruptions "
 	    "(exit code %d): nothing was rehearsed; ebb run %.200s shows why",
 	    WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how), r->o->pipeline);
 }
 
-static enum status run_reference(struct rehearsal *r, struct error *e)
+static enum status reference_run(struct rehearsal *r, struct error *e)
 {
 	int64_t began_ms = rehearsal_now_ms();
 	int32_t pid;
@@ -207,9 +207,9 @@ static enum status run_reference(struct rehearsal *r, struct error *e)
 
 /* ---- what is done when ---- */
 
-static enum status load_trace(struct rehearsal *r, size_t i, struct error *e)
+static enum status rehearsal_load_trace(struct rehearsal *r, size_t i, struct error *e)
 {
-	struct action *a = &r->o->x->action[i];
+	struct chaos_action *a = &r->o->x->action[i];
 	struct buf text = {0};
 	enum status st;
 
@@ -229,13 +229,13 @@ static enum status load_trace(struct rehearsal *r, size_t i, struct error *e)
 }
 
 /* One that is short meets its interruption too, if nobody said when that comes. */
-static void choose_times(struct rehearsal *r)
+static void rehearsal_choose_times(struct rehearsal *r)
 {
 	struct experiment *x = r->o->x;
 	size_t i;
 
 	for (i = 0; i < x->n_actions; i++) {
-		struct action *a = &x->action[i];
+		struct chaos_action *a = &x->action[i];
 
 		if (a->at_ms >= 0 || a->every_ms > 0 || a->mean_ms > 0)
 			continue;
@@ -245,7 +245,7 @@ static void choose_times(struct rehearsal *r)
 	}
 }
 
-static enum status make_schedule(struct rehearsal *r, struct error *e)
+static enum status rehearsal_make_schedule(struct rehearsal *r, struct error *e)
 {
 	struct experiment *x = r->o->x;
 	uint32_t drawn;
@@ -256,14 +256,14 @@ static enum status make_schedule(struct rehearsal *r, struct error *e)
 	}
 	r->v->seed = x->seed;
 	r->random = (uint64_t)x->seed ^ UINT64_C(0x5eed);
-	choose_times(r);
+	rehearsal_choose_times(r);
 	r->schedule = schedule_create(x->action, x->n_actions, (uint64_t)x->seed);
 	return r->schedule != NULL ? ST_OK : error_set(e, ST_NO_MEMORY, "out of memory");
 }
 
-static enum status do_action(struct rehearsal *r, size_t i, int64_t now_ms, struct error *e)
+static enum status rehearsal_act(struct rehearsal *r, size_t i, int64_t now_ms, struct error *e)
 {
-	const struct action *a = &r->o->x->action[i];
+	const struct chaos_action *a = &r->o->x->action[i];
 	size_t hit = 0;
 	enum status st;
 
@@ -276,7 +276,7 @@ static enum status do_action(struct rehearsal *r, size_t i, int64_t now_ms, stru
 	return st;
 }
 
-static enum status do_actions(struct rehearsal *r, struct error *e)
+static enum status rehearsal_act_all(struct rehearsal *r, struct error *e)
 {
 	int64_t now_ms = rehearsal_now_ms();
 	enum status st = ST_OK;
@@ -288,16 +288,16 @@ static enum status do_actions(struct rehearsal *r, struct error *e)
 		return ST_OK;
 	for (i = 0; st == ST_OK && i < r->o->x->n_actions; i++) {
 		if (r->pending[i])
-			st = do_action(r, i, now_ms, e);
+			st = rehearsal_act(r, i, now_ms, e);
 	}
 	while (st == ST_OK && schedule_take(r->schedule, now_ms - r->zero_ms, &i))
-		st = do_action(r, i, now_ms, e);
+		st = rehearsal_act(r, i, now_ms, e);
 	return st;
 }
 
 /* ---- the rehearsal ---- */
 
-static enum status begin_fleet(struct rehearsal *r, struct error *e)
+static enum status rehearsal_begin_fleet(struct rehearsal *r, struct error *e)
 {
 	const struct rehearsal_options *o = r->o;
 	const struct fleet_options fo = {
@@ -312,7 +312,7 @@ static enum status begin_fleet(struct rehearsal *r, struct error *e)
 }
 
 /* Until it is over, or cannot be any more; then *why is what stopped it. */
-static enum status rehearse(struct rehearsal *r, const char **why, struct error *e)
+static enum status rehearsal_go_on(struct rehearsal *r, const char **why, struct error *e)
 {
 	int64_t end_ms = r->began_ms + r->o->x->timeout_ms;
 	enum status st = ST_OK;
@@ -325,7 +325,7 @@ static enum status rehearse(struct rehearsal *r, const char **why, struct error 
 		r->v->wall_ms = rehearsal_now_ms() - r->began_ms;
 		if (st != ST_OK || r->follow.over)
 			return st;
-		st = do_actions(r, e);
+		st = rehearsal_act_all(r, e);
 		if (fleet_is_stuck(r->fleet)) {
 			*why = "all workers have left";
 			return st;
@@ -340,7 +340,7 @@ static enum status rehearse(struct rehearsal *r, const char **why, struct error 
 }
 
 /* Workers find out that all is done, and leave; whoever does not is ended. */
-static void end_fleet(struct rehearsal *r)
+static void rehearsal_end_fleet(struct rehearsal *r)
 {
 	const struct proctree all = {.mark = r->mark, .any_tail = true};
 	int64_t end_ms = rehearsal_now_ms() + (r->follow.over ? REHEARSAL_LEAVE_MS : 0);
@@ -361,7 +361,7 @@ static void end_fleet(struct rehearsal *r)
 		judge_left(r->v, &all);
 }
 
-static enum status keep_blows(struct rehearsal *r, struct error *e)
+static enum status rehearsal_keep_blows(struct rehearsal *r, struct error *e)
 {
 	size_t n;
 	const struct blow *list = fleet_blows(r->fleet, &n);
@@ -379,39 +379,39 @@ static enum status keep_blows(struct rehearsal *r, struct error *e)
 	return ST_OK;
 }
 
-static enum status judge(struct rehearsal *r, const char *why, struct error *e)
+static enum status rehearsal_judge(struct rehearsal *r, const char *why, struct error *e)
 {
 	const struct judge_case c = {.follow = &r->follow, .folder = r->folder,
 	    .state = r->o->state, .reference = r->o->reference,
 	    .made_reference = r->o->run == NULL && !r->o->no_reference, .why = why,
 	    .why_code = fleet_bad_exit(r->fleet, &(int){0})};
-	enum status st = keep_blows(r, e);
+	enum status st = rehearsal_keep_blows(r, e);
 
 	return st == ST_OK ? judge_all(r->v, &c, e) : st;
 }
 
-static enum status hold(struct rehearsal *r, struct error *e)
+static enum status rehearsal_hold(struct rehearsal *r, struct error *e)
 {
 	const char *why;
-	enum status st = run_reference(r, e);
+	enum status st = reference_run(r, e);
 
 	if (st == ST_OK && !r->interrupted)
-		st = make_schedule(r, e);
+		st = rehearsal_make_schedule(r, e);
 	if (st != ST_OK || r->interrupted)
 		return st;
 	if (r->o->run == NULL)
 		rehearsal_say(r, "with interruptions");
-	st = begin_fleet(r, e);
+	st = rehearsal_begin_fleet(r, e);
 	if (st == ST_OK)
-		st = rehearse(r, &why, e);
+		st = rehearsal_go_on(r, &why, e);
 	if (r->fleet != NULL)
-		end_fleet(r);
-	return st == ST_OK && !r->interrupted ? judge(r, why, e) : st;
+		rehearsal_end_fleet(r);
+	return st == ST_OK && !r->interrupted ? rehearsal_judge(r, why, e) : st;
 }
 
 /* ---- beginning and end ---- */
 
-static enum status catch_signals(struct rehearsal *r, struct error *e)
+static enum status rehearsal_catch_signals(struct rehearsal *r, struct error *e)
 {
 	sigset_t all;
 
@@ -430,7 +430,7 @@ static enum status catch_signals(struct rehearsal *r, struct error *e)
 	return ST_OK;
 }
 
-static void make_token(struct rehearsal *r)
+static void rehearsal_make_token(struct rehearsal *r)
 {
 	uint8_t bytes[16];
 	struct buf hex = {0};
@@ -442,7 +442,7 @@ static void make_token(struct rehearsal *r)
 	machine_mark_prefix(r->token, r->mark, sizeof(r->mark));
 }
 
-static enum status open_outside(struct rehearsal *r, struct error *e)
+static enum status rehearsal_open_outside(struct rehearsal *r, struct error *e)
 {
 	const struct ledger_options lo = {.busy_ms = 5000};
 	enum status st;
@@ -463,9 +463,9 @@ static enum status open_outside(struct rehearsal *r, struct error *e)
 	return st;
 }
 
-static enum status open_own(struct rehearsal *r, struct error *e)
+static enum status rehearsal_open_own(struct rehearsal *r, struct error *e)
 {
-	enum status st = make_folder(r, e);
+	enum status st = rehearsal_make_folder(r, e);
 
 	if (st == ST_OK) {
 		buf_printf(&r->ledger_path, "%s/state/ledger.db", r->folder);
@@ -476,7 +476,7 @@ static enum status open_own(struct rehearsal *r, struct error *e)
 }
 
 /* The folder stays when there is something to look at in it. */
-static void leave_folder(struct rehearsal *r, enum status st, struct error *e)
+static void rehearsal_leave_folder(struct rehearsal *r, enum status st, struct error *e)
 {
 	struct error ignored;
 	bool failed = st == ST_OK && !r->interrupted && !verdict_holds(r->v);
@@ -507,20 +507,20 @@ enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out
 	r->o = o;
 	r->v = out;
 	r->signal_fd = -1;
-	make_token(r);
-	st = catch_signals(r, e);
+	rehearsal_make_token(r);
+	st = rehearsal_catch_signals(r, e);
 	for (i = 0; st == ST_OK && i < o->x->n_actions; i++)
-		st = load_trace(r, i, e);
+		st = rehearsal_load_trace(r, i, e);
 	if (st == ST_OK)
-		st = o->run != NULL ? open_outside(r, e) : open_own(r, e);
+		st = o->run != NULL ? rehearsal_open_outside(r, e) : rehearsal_open_own(r, e);
 	if (st == ST_OK)
-		st = hold(r, e);
+		st = rehearsal_hold(r, e);
 	fleet_destroy(r->fleet);
 	r->fleet = NULL;
 	follow_close(&r->follow);
 	ledger_close(r->ledger);
 	r->ledger = NULL;
-	leave_folder(r, st, e);
+	rehearsal_leave_folder(r, st, e);
 	*interrupted = r->interrupted;
 	return r->interrupted ? ST_OK : st;
 }

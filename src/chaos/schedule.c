@@ -6,19 +6,20 @@
 #include "chaos/draw.h"
 #include "chaos/experiment.h"
 
-struct planned {
+struct schedule_planned {
 	int64_t base_ms; /* without jitter */
 	int64_t next_ms;
 	uint64_t random;
 };
 
 struct schedule {
-	const struct action *action;
+	const struct chaos_action *action;
 	size_t n;
-	struct planned planned[];
+	struct schedule_planned planned[];
 };
 
-static void plan_at(struct planned *p, const struct action *a, int64_t base_ms)
+static void schedule_plan_at(struct schedule_planned *p, const struct chaos_action *a,
+    int64_t base_ms)
 {
 	int64_t jitter = 0;
 
@@ -28,27 +29,27 @@ static void plan_at(struct planned *p, const struct action *a, int64_t base_ms)
 	p->next_ms = base_ms + jitter > 0 ? base_ms + jitter : 0;
 }
 
-static void plan_first(struct planned *p, const struct action *a)
+static void schedule_plan_first(struct schedule_planned *p, const struct chaos_action *a)
 {
 	if (a->at_ms >= 0)
-		plan_at(p, a, a->at_ms);
+		schedule_plan_at(p, a, a->at_ms);
 	else if (a->mean_ms > 0)
-		plan_at(p, a, draw_wait_ms(&p->random, a->mean_ms));
+		schedule_plan_at(p, a, draw_wait_ms(&p->random, a->mean_ms));
 	else
-		plan_at(p, a, a->every_ms > 0 ? a->every_ms : SCHEDULE_AT_MS);
+		schedule_plan_at(p, a, a->every_ms > 0 ? a->every_ms : SCHEDULE_AT_MS);
 }
 
-static void plan_again(struct planned *p, const struct action *a)
+static void schedule_plan_again(struct schedule_planned *p, const struct chaos_action *a)
 {
 	if (a->every_ms > 0)
-		plan_at(p, a, p->base_ms + a->every_ms);
+		schedule_plan_at(p, a, p->base_ms + a->every_ms);
 	else if (a->mean_ms > 0)
-		plan_at(p, a, p->base_ms + 1 + draw_wait_ms(&p->random, a->mean_ms));
+		schedule_plan_at(p, a, p->base_ms + 1 + draw_wait_ms(&p->random, a->mean_ms));
 	else
 		p->next_ms = SCHEDULE_NEVER;
 }
 
-struct schedule *schedule_create(const struct action *actions, size_t n, uint64_t seed)
+struct schedule *schedule_create(const struct chaos_action *actions, size_t n, uint64_t seed)
 {
 	struct schedule *s = mem_zero(sizeof(*s) + n * sizeof(s->planned[0]));
 	size_t i;
@@ -61,7 +62,7 @@ struct schedule *schedule_create(const struct action *actions, size_t n, uint64_
 		uint64_t state = seed + i;
 
 		s->planned[i].random = draw_bits(&state);
-		plan_first(&s->planned[i], &actions[i]);
+		schedule_plan_first(&s->planned[i], &actions[i]);
 	}
 	return s;
 }
@@ -97,6 +98,6 @@ bool schedule_take(struct schedule *s, int64_t now_ms, size_t *action)
 		return false;
 	i = schedule_earliest(s);
 	*action = i;
-	plan_again(&s->planned[i], &s->action[i]);
+	schedule_plan_again(&s->planned[i], &s->action[i]);
 	return true;
 }

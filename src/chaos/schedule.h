@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 
-struct action;
+struct chaos_action;
 struct schedule;
 
 #define SCHEDULE_NEVER INT64_MAX
@@ -18,7 +18,8 @@ enum { SCHEDULE_AT_MS = 2000 }; /* of an action that does not say when */
 
 /* The actions are borrowed. Each draws from a seed of its own, so that another one
  * beside it changes nothing. NULL without memory. */
-struct schedule *schedule_create(const struct action *actions, size_t n, uint64_t seed) MUST_USE;
+struct schedule *schedule_create(const struct chaos_action *actions, size_t n,
+    uint64_t seed) MUST_USE;
 void schedule_destroy(struct schedule *s); /* NULL is fine */
 
 /* When the next one is due; SCHEDULE_NEVER. */

@@ -57,7 +57,7 @@ struct twice {
 	char first[120];
 };
 
-static enum status look_at_shard(struct ledger *l, const struct ledger_shard *s,
+static enum status verdict_look_at_shard(struct ledger *l, const struct ledger_shard *s,
     struct ledger_attempt *list, struct twice *t, struct error *e)
 {
 	struct buf name = {0};
@@ -78,7 +78,8 @@ static enum status look_at_shard(struct ledger *l, const struct ledger_shard *s,
 	return ST_OK;
 }
 
-static enum status look_at_stage(struct ledger *l, int64_t stage, struct ledger_attempt *attempts,
+static enum status verdict_look_at_stage(struct ledger *l, int64_t stage,
+    struct ledger_attempt *attempts,
     struct twice *t, struct error *e)
 {
 	struct ledger_query q = {.stage = stage, .state = -1, .ordinal = -1, .max = VERDICT_PAGE};
@@ -92,7 +93,7 @@ static enum status look_at_stage(struct ledger *l, int64_t stage, struct ledger_
 		st = ledger_shards(l, &q, list, &n, e);
 		for (i = 0; i < n; i++) {
 			if (st == ST_OK)
-				st = look_at_shard(l, &list[i], attempts, t, e);
+				st = verdict_look_at_shard(l, &list[i], attempts, t, e);
 			q.from = list[i].ordinal + 1;
 			ledger_shard_free(&list[i]);
 		}
@@ -100,7 +101,7 @@ static enum status look_at_stage(struct ledger *l, int64_t stage, struct ledger_
 	return st;
 }
 
-static enum status look_for_twice(struct verdict *v, struct ledger *l,
+static enum status verdict_look_for_twice(struct verdict *v, struct ledger *l,
     const struct ledger_stage *stages, size_t n, struct error *e)
 {
 	struct ledger_attempt *attempts = mem_zero(VERDICT_ATTEMPTS * sizeof(*attempts));
@@ -111,7 +112,7 @@ static enum status look_for_twice(struct verdict *v, struct ledger *l,
 	if (attempts == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	for (i = 0; st == ST_OK && i < n; i++)
-		st = look_at_stage(l, stages[i].id, attempts, &t, e);
+		st = verdict_look_at_stage(l, stages[i].id, attempts, &t, e);
 	free(attempts);
 	if (st == ST_OK && t.n > 0)
 		verdict_set(v, CHECK_TWICE, CHECK_FAILS, "%lld shards were accepted more than once, the "
@@ -122,7 +123,7 @@ static enum status look_for_twice(struct verdict *v, struct ledger *l,
 	return st;
 }
 
-static void judge_lost(struct verdict *v, const struct ledger_stage *all)
+static void verdict_judge_lost(struct verdict *v, const struct ledger_stage *all)
 {
 	int64_t published = all->count[SHARD_PUBLISHED];
 	int64_t failed = ledger_stage_failed(all);
@@ -139,7 +140,8 @@ static void judge_lost(struct verdict *v, const struct ledger_stage *all)
 		    "failed", (long long)missing, (long long)all->planned, (long long)failed);
 }
 
-static enum status judge_shards(struct verdict *v, struct ledger *l, const struct ledger_run *run,
+static enum status verdict_judge_shards(struct verdict *v, struct ledger *l,
+    const struct ledger_run *run,
     const char *why, struct error *e)
 {
 	struct ledger_stage *stages = mem_zero(PIPELINE_STAGES_MAX * sizeof(*stages));
@@ -153,8 +155,8 @@ static enum status judge_shards(struct verdict *v, struct ledger *l, const struc
 	st = ledger_run_stages(l, run->id, 0, stages, PIPELINE_STAGES_MAX, &n, e);
 	if (st == ST_OK) {
 		ledger_stages_sum(stages, n, &all);
-		judge_lost(v, &all);
-		st = look_for_twice(v, l, stages, n, e);
+		verdict_judge_lost(v, &all);
+		st = verdict_look_for_twice(v, l, stages, n, e);
 	}
 	free(stages);
 	str_duration(&wall, v->wall_ms);
@@ -170,7 +172,7 @@ static enum status judge_shards(struct verdict *v, struct ledger *l, const struc
 /* ---- what was felt ---- */
 
 /* The worker that had this pid when that happened. */
-static int64_t worker_of(const struct report *r, const struct blow *b)
+static int64_t verdict_worker_of(const struct report *r, const struct blow *b)
 {
 	int64_t id = 0;
 	size_t i;
@@ -182,27 +184,27 @@ static int64_t worker_of(const struct report *r, const struct blow *b)
 	return id;
 }
 
-static bool event_is(const struct ledger_event *ev, const char *kind)
+static bool verdict_event_is(const struct ledger_event *ev, const char *kind)
 {
 	return strcmp(ev->kind, kind) == 0;
 }
 
-static struct felt feel(const struct report *r, const struct blow *b)
+static struct felt verdict_feel(const struct report *r, const struct blow *b)
 {
-	int64_t worker = worker_of(r, b);
+	int64_t worker = verdict_worker_of(r, b);
 	struct felt f = {-1, -1};
 	size_t i;
 
 	for (i = 0; worker != 0 && i < r->n_events; i++) {
 		const struct ledger_event *ev = &r->event[i];
-		bool heard = b->kind == ACTION_REBALANCE ? event_is(ev, "rebalance")
-		    : event_is(ev, "notice") || event_is(ev, "drain");
+		bool heard = b->kind == ACTION_REBALANCE ? verdict_event_is(ev, "rebalance")
+		    : verdict_event_is(ev, "notice") || verdict_event_is(ev, "drain");
 
 		if (ev->worker != worker || ev->boot_ms < b->boot_ms)
 			continue;
 		if (heard && f.heard_ms < 0)
 			f.heard_ms = ev->boot_ms - b->boot_ms;
-		if (event_is(ev, "drained") && f.safe_ms < 0 && b->kind != ACTION_REBALANCE)
+		if (verdict_event_is(ev, "drained") && f.safe_ms < 0 && b->kind != ACTION_REBALANCE)
 			f.safe_ms = ev->boot_ms - b->boot_ms;
 	}
 	return f;
@@ -214,7 +216,7 @@ enum status verdict_look(struct verdict *v, struct ledger *l, const struct ledge
 	const struct report_options ro = {.events = VERDICT_EVENTS};
 	struct report report;
 	size_t i;
-	enum status st = judge_shards(v, l, run, why, e);
+	enum status st = verdict_judge_shards(v, l, run, why, e);
 
 	if (st == ST_OK)
 		st = report_load(l, run, &ro, &report, e);
@@ -227,7 +229,7 @@ enum status verdict_look(struct verdict *v, struct ledger *l, const struct ledge
 	free(v->felt);
 	v->felt = mem_zero((v->n_blows + 1) * sizeof(*v->felt));
 	for (i = 0; v->felt != NULL && i < v->n_blows; i++)
-		v->felt[i] = feel(&report, &v->blow[i]);
+		v->felt[i] = verdict_feel(&report, &v->blow[i]);
 	report_free(&report);
 	return v->felt != NULL ? ST_OK : error_set(e, ST_NO_MEMORY, "out of memory");
 }

@@ -28,7 +28,7 @@ enum check_name {
 	CHECKS,
 };
 
-struct check {
+struct verdict_check {
 	enum check_result result;
 	struct buf text;     /* one line: what was found */
 };
@@ -40,7 +40,7 @@ struct felt {
 };
 
 struct verdict {
-	struct check check[CHECKS];
+	struct verdict_check check[CHECKS];
 	const struct blow *blow; /* borrowed */
 	struct felt *felt;   /* of each */
 	size_t n_blows;

@@ -9,7 +9,7 @@
 static const struct {
 	const char *name;
 	const char *title; /* of a JUnit case */
-} check_words[CHECKS] = {
+} verdict_check_words[CHECKS] = {
 	[CHECK_FINISHED] = {"finished", "the pipeline finishes"},
 	[CHECK_LOST] = {"lost", "no shard is lost"},
 	[CHECK_TWICE] = {"twice", "no shard is accepted twice"},
@@ -19,11 +19,11 @@ static const struct {
 	[CHECK_DISTURBED] = {"disturbed", "it was interrupted"},
 };
 
-static const char *const result_words[] = {
+static const char *const verdict_result_words[] = {
 	[CHECK_HOLDS] = "ok", [CHECK_FAILS] = "failed", [CHECK_SKIPPED] = "skipped",
 };
 
-static const char *check_text(const struct verdict *v, size_t i)
+static const char *verdict_check_text(const struct verdict *v, size_t i)
 {
 	const struct buf *b = &v->check[i].text;
 
@@ -32,15 +32,15 @@ static const char *check_text(const struct verdict *v, size_t i)
 
 /* ---- figures ---- */
 
-struct tally {
+struct verdict_tally {
 	int64_t done;
 	int64_t heard;
 	int64_t missed;
 };
 
-static struct tally tally_of(const struct verdict *v, int kind)
+static struct verdict_tally verdict_tally_of(const struct verdict *v, int kind)
 {
-	struct tally t = {0};
+	struct verdict_tally t = {0};
 	size_t i;
 
 	for (i = 0; i < v->n_blows; i++) {
@@ -53,7 +53,7 @@ static struct tally tally_of(const struct verdict *v, int kind)
 	return t;
 }
 
-static int by_size(const void *a, const void *b)
+static int verdict_by_size(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a;
 	int64_t y = *(const int64_t *)b;
@@ -61,17 +61,17 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-struct safe {
+struct verdict_safe {
 	size_t n;
 	int64_t p50_ms;
 	int64_t max_ms;
 };
 
 /* From the notice until nothing was in hand any more. */
-static struct safe safe_of(const struct verdict *v)
+static struct verdict_safe verdict_safe_of(const struct verdict *v)
 {
 	int64_t *list = v->felt == NULL ? NULL : mem_zero((v->n_blows + 1) * sizeof(*list));
-	struct safe s = {0};
+	struct verdict_safe s = {0};
 	size_t i;
 
 	for (i = 0; list != NULL && i < v->n_blows; i++) {
@@ -79,7 +79,7 @@ static struct safe safe_of(const struct verdict *v)
 			list[s.n++] = v->felt[i].safe_ms;
 	}
 	if (s.n > 0) {
-		qsort(list, s.n, sizeof(*list), by_size);
+		qsort(list, s.n, sizeof(*list), verdict_by_size);
 		s.p50_ms = list[(s.n - 1) / 2];
 		s.max_ms = list[s.n - 1];
 	}
@@ -89,25 +89,25 @@ static struct safe safe_of(const struct verdict *v)
 
 /* ---- text ---- */
 
-static bool is_announced(int kind)
+static bool verdict_is_announced(int kind)
 {
 	return kind != ACTION_KILL && kind != ACTION_FREEZE;
 }
 
-static void text_blows(const struct verdict *v, struct buf *out)
+static void verdict_text_blows(const struct verdict *v, struct buf *out)
 {
 	bool first = true;
 	int kind;
 
 	buf_str(out, "interruptions: ");
 	for (kind = 0; kind < ACTION_KINDS; kind++) {
-		struct tally t = tally_of(v, kind);
+		struct verdict_tally t = verdict_tally_of(v, kind);
 
 		if (t.done == 0)
 			continue;
 		buf_printf(out, "%s%lld %s", first ? "" : ", ", (long long)t.done,
 		    action_name((enum action_kind)kind));
-		if (is_announced(kind))
+		if (verdict_is_announced(kind))
 			buf_printf(out, " (%lld heard, %lld missed the deadline)", (long long)t.heard,
 			    (long long)t.missed);
 		first = false;
@@ -115,9 +115,9 @@ static void text_blows(const struct verdict *v, struct buf *out)
 	buf_str(out, first ? "none\n" : "\n");
 }
 
-static void text_times(const struct verdict *v, struct buf *out)
+static void verdict_text_times(const struct verdict *v, struct buf *out)
 {
-	struct safe s = safe_of(v);
+	struct verdict_safe s = verdict_safe_of(v);
 
 	if (s.n > 0) {
 		buf_str(out, "notice to safe: p50 ");
@@ -146,10 +146,10 @@ void verdict_text(const struct verdict *v, struct buf *out)
 
 	buf_printf(out, "verdict: %s\n", verdict_holds(v) ? "ok" : "FAILED");
 	for (i = 0; i < CHECKS; i++)
-		buf_printf(out, "  %-13s %-8s %s\n", check_words[i].name,
-		    result_words[v->check[i].result], check_text(v, i));
-	text_blows(v, out);
-	text_times(v, out);
+		buf_printf(out, "  %-13s %-8s %s\n", verdict_check_words[i].name,
+		    verdict_result_words[v->check[i].result], verdict_check_text(v, i));
+	verdict_text_blows(v, out);
+	verdict_text_times(v, out);
 	if (v->uncompared.len > 0)
 		buf_printf(out, "not compared: what goes to stdout, of stage %s\n", v->uncompared.data);
 	if (v->cloud != NULL)
@@ -163,7 +163,7 @@ void verdict_text(const struct verdict *v, struct buf *out)
 
 /* ---- JSON ---- */
 
-static void json_text(struct buf *out, const char *key, const char *text)
+static void verdict_json_text(struct buf *out, const char *key, const char *text)
 {
 	buf_printf(out, "\"%s\":", key);
 	if (text == NULL)
@@ -172,21 +172,21 @@ static void json_text(struct buf *out, const char *key, const char *text)
 		str_json(out, text, strlen(text));
 }
 
-static void json_checks(const struct verdict *v, struct buf *out)
+static void verdict_json_checks(const struct verdict *v, struct buf *out)
 {
 	size_t i;
 
 	buf_str(out, ",\"checks\":[");
 	for (i = 0; i < CHECKS; i++) {
 		buf_printf(out, "%s{\"name\":\"%s\",\"result\":\"%s\",", i > 0 ? "," : "",
-		    check_words[i].name, result_words[v->check[i].result]);
-		json_text(out, "text", check_text(v, i));
+		    verdict_check_words[i].name, verdict_result_words[v->check[i].result]);
+		verdict_json_text(out, "text", verdict_check_text(v, i));
 		buf_char(out, '}');
 	}
 	buf_char(out, ']');
 }
 
-static void json_blow(const struct verdict *v, size_t i, struct buf *out)
+static void verdict_json_blow(const struct verdict *v, size_t i, struct buf *out)
 {
 	const struct blow *b = &v->blow[i];
 	struct felt none = {-1, -1};
@@ -204,13 +204,13 @@ static void json_blow(const struct verdict *v, size_t i, struct buf *out)
 	buf_char(out, '}');
 }
 
-static void json_counts(const struct verdict *v, struct buf *out)
+static void verdict_json_counts(const struct verdict *v, struct buf *out)
 {
 	int kind;
 
 	buf_str(out, ",\"interruptions\":{");
 	for (kind = 0; kind < ACTION_KINDS; kind++) {
-		struct tally t = tally_of(v, kind);
+		struct verdict_tally t = verdict_tally_of(v, kind);
 
 		buf_printf(out, "%s\"%s\":{\"done\":%lld,\"heard\":%lld,\"missed\":%lld}",
 		    kind > 0 ? "," : "", action_name((enum action_kind)kind), (long long)t.done,
@@ -221,15 +221,15 @@ static void json_counts(const struct verdict *v, struct buf *out)
 
 void verdict_json(const struct verdict *v, struct buf *out)
 {
-	struct safe s = safe_of(v);
+	struct verdict_safe s = verdict_safe_of(v);
 	size_t i;
 
 	buf_printf(out, "{\"ebb_chaos\":1,\"ok\":%s,\"seed\":%lld,",
 	    verdict_holds(v) ? "true" : "false", (long long)v->seed);
-	json_text(out, "cloud", v->cloud);
+	verdict_json_text(out, "cloud", v->cloud);
 	buf_printf(out, ",\"machines\":%d,\"instances\":%d", v->machines, v->instances);
-	json_checks(v, out);
-	json_counts(v, out);
+	verdict_json_checks(v, out);
+	verdict_json_counts(v, out);
 	buf_str(out, ",\"safe_ms\":");
 	if (s.n > 0)
 		buf_printf(out, "{\"n\":%zu,\"p50\":%lld,\"max\":%lld}", s.n, (long long)s.p50_ms,
@@ -244,19 +244,19 @@ void verdict_json(const struct verdict *v, struct buf *out)
 	buf_printf(out, ",\"net_ms\":%lld,\"lost_ms\":%lld,\"wall_over_net\":%.4f,"
 	    "\"overhead_percent\":%.2f,", (long long)v->net_ms, (long long)v->lost_ms,
 	    v->wall_over_net, v->overhead_percent);
-	json_text(out, "not_compared", v->uncompared.len > 0 ? v->uncompared.data : NULL);
+	verdict_json_text(out, "not_compared", v->uncompared.len > 0 ? v->uncompared.data : NULL);
 	buf_char(out, ',');
-	json_text(out, "folder", v->folder);
+	verdict_json_text(out, "folder", v->folder);
 	buf_str(out, ",\"blows\":[");
 	for (i = 0; i < v->n_blows; i++)
-		json_blow(v, i, out);
+		verdict_json_blow(v, i, out);
 	buf_str(out, "]}\n");
 }
 
 /* ---- JUnit ---- */
 
 /* For an attribute. Control characters cannot stand in XML at all. */
-static void xml_text(const char *text, struct buf *out)
+static void junit_text(const char *text, struct buf *out)
 {
 	struct buf shown = {0};
 	size_t i;
@@ -284,14 +284,14 @@ static void junit_case(const struct verdict *v, size_t i, struct buf *out)
 {
 	enum check_result r = v->check[i].result;
 
-	buf_printf(out, "  <testcase classname=\"ebb.chaos\" name=\"%s: %s\"", check_words[i].name,
-	    check_words[i].title);
+	buf_printf(out, "  <testcase classname=\"ebb.chaos\" name=\"%s: %s\"", verdict_check_words[i].name,
+	    verdict_check_words[i].title);
 	if (r == CHECK_HOLDS) {
 		buf_str(out, "/>\n");
 		return;
 	}
 	buf_printf(out, "><%s message=\"", r == CHECK_FAILS ? "failure" : "skipped");
-	xml_text(check_text(v, i), out);
+	junit_text(verdict_check_text(v, i), out);
 	buf_str(out, "\"/></testcase>\n");
 }
 
@@ -315,7 +315,7 @@ void verdict_junit(const struct verdict *v, struct buf *out)
 		char *line = mem_dup(text.data + i, len);
 
 		if (line != NULL)
-			xml_text(line, out);
+			junit_text(line, out);
 		buf_char(out, '\n');
 		out->failed = out->failed || line == NULL;
 		free(line);

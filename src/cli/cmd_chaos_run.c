@@ -51,68 +51,74 @@ struct chaos_run_values {
 	bool quiet;
 };
 
-#define AT(field) offsetof(struct chaos_run_values, field)
-#define DAY (INT64_C(24) * 3600 * 1000)
+#define CHAOS_RUN_AT(field) offsetof(struct chaos_run_values, field)
+#define CHAOS_RUN_DAY (INT64_C(24) * 3600 * 1000)
 
 static const struct option chaos_run_options[] = {
-	{0, "targets", OPTION_TEXT, AT(targets), "WHICH",
+	{0, "targets", OPTION_TEXT, CHAOS_RUN_AT(targets), "WHICH",
 	    "ALL, COUNT(n) or PERCENT(n) of the machines, drawn each time (PERCENT(50))"},
-	{0, "action", OPTION_CHOICE, AT(action), "WHAT",
+	{0, "action", OPTION_CHOICE, CHAOS_RUN_AT(action), "WHAT",
 	    "notice (default), rebalance, kill, freeze, hibernate, capacity, trace", ACTION_CHOICES},
-	{0, "says", OPTION_CHOICE, AT(says), "WHAT", "of a notice: terminate (default) or stop",
+	{0, "says", OPTION_CHOICE, CHAOS_RUN_AT(says), "WHAT", "of a notice: terminate (default) or stop",
 	    "stop|terminate"},
-	{0, "at", OPTION_DURATION, AT(at_ms), "TIME",
+	{0, "at", OPTION_DURATION, CHAOS_RUN_AT(at_ms), "TIME",
 	    "when, from the first shard's start (2s, or a quarter of what the pipeline takes)", NULL,
-	    0, DAY},
-	{0, "every", OPTION_DURATION, AT(every_ms), "TIME", "again and again (once)", NULL, 10, DAY},
-	{0, "jitter", OPTION_DURATION, AT(jitter_ms), "TIME",
-	    "each of these earlier or later by up to TIME", NULL, 0, DAY},
-	{0, "random", OPTION_DURATION, AT(mean_ms), "MEAN",
-	    "again and again at random, MEAN apart on average", NULL, 10, DAY},
-	{0, "for", OPTION_DURATION, AT(for_ms), "TIME",
-	    "how long freeze, hibernate (5s) and capacity (20s) last", NULL, 10, DAY},
-	{0, "trace", OPTION_TEXT, AT(trace), "FILE",
+	    0, CHAOS_RUN_DAY},
+	{0, "every", OPTION_DURATION, CHAOS_RUN_AT(every_ms), "TIME", "again and again (once)", NULL, 10,
+	    CHAOS_RUN_DAY},
+	{0, "jitter", OPTION_DURATION, CHAOS_RUN_AT(jitter_ms), "TIME",
+	    "each of these earlier or later by up to TIME", NULL, 0, CHAOS_RUN_DAY},
+	{0, "random", OPTION_DURATION, CHAOS_RUN_AT(mean_ms), "MEAN",
+	    "again and again at random, MEAN apart on average", NULL, 10, CHAOS_RUN_DAY},
+	{0, "for", OPTION_DURATION, CHAOS_RUN_AT(for_ms), "TIME",
+	    "how long freeze, hibernate (5s) and capacity (20s) last", NULL, 10, CHAOS_RUN_DAY},
+	{0, "trace", OPTION_TEXT, CHAOS_RUN_AT(trace), "FILE",
 	    "as many machines as FILE says at each tick (JSON; docs/chaos.md)"},
-	{0, "speed", OPTION_COUNT, AT(speed), "N", "so many times as fast as the trace was (1)", NULL,
+	{0, "speed", OPTION_COUNT, CHAOS_RUN_AT(speed), "N", "so many times as fast as the trace was (1)",
+	    NULL,
 	    1, 1000000},
-	{0, "pool", OPTION_TEXT, AT(pool), "NAME", "the pool of the machines (spot)"},
-	{0, "zone", OPTION_TEXT, AT(zone), "NAME", "their zone (the cloud's usual one)"},
-	{0, "lifecycle", OPTION_CHOICE, AT(lifecycle), "KIND", "spot (default) or on-demand",
+	{0, "pool", OPTION_TEXT, CHAOS_RUN_AT(pool), "NAME", "the pool of the machines (spot)"},
+	{0, "zone", OPTION_TEXT, CHAOS_RUN_AT(zone), "NAME", "their zone (the cloud's usual one)"},
+	{0, "lifecycle", OPTION_CHOICE, CHAOS_RUN_AT(lifecycle), "KIND", "spot (default) or on-demand",
 	    "spot|on-demand"},
-	{0, "workers", OPTION_COUNT, AT(workers), "N", "machines, each with one worker (4)", NULL, 1,
+	{0, "workers", OPTION_COUNT, CHAOS_RUN_AT(workers), "N", "machines, each with one worker (4)",
+	    NULL, 1,
 	    64},
-	{0, "slots", OPTION_COUNT, AT(slots), "N", "commands at once on each (1)", NULL, 1, 1024},
-	{0, "cloud", OPTION_CHOICE, AT(cloud), "NAME", "whose notices: aws (default), gcp, azure",
+	{0, "slots", OPTION_COUNT, CHAOS_RUN_AT(slots), "N", "commands at once on each (1)", NULL, 1,
+	    1024},
+	{0, "cloud", OPTION_CHOICE, CHAOS_RUN_AT(cloud), "NAME",
+	    "whose notices: aws (default), gcp, azure",
 	    EXPERIMENT_CLOUDS},
-	{0, "notice-window", OPTION_DURATION, AT(window_ms), "TIME",
-	    "from a notice to the machine's end (10s)", NULL, 100, DAY},
-	{0, "real-windows", OPTION_FLAG, AT(real_windows), NULL,
+	{0, "notice-window", OPTION_DURATION, CHAOS_RUN_AT(window_ms), "TIME",
+	    "from a notice to the machine's end (10s)", NULL, 100, CHAOS_RUN_DAY},
+	{0, "real-windows", OPTION_FLAG, CHAOS_RUN_AT(real_windows), NULL,
 	    "from a notice to the end as the cloud has it (aws 120s, gcp 30s, azure 30s)"},
-	{0, "replace-after", OPTION_DURATION, AT(replace_ms), "TIME",
-	    "a lost machine has a successor after TIME (1s)", NULL, 0, DAY},
-	{0, "lease", OPTION_DURATION, AT(lease_ms), "TIME", "of the workers (2s)", NULL, 200, DAY},
-	{0, "seed", OPTION_COUNT, AT(seed), "N", "draw the same again (a new one, which is printed)",
+	{0, "replace-after", OPTION_DURATION, CHAOS_RUN_AT(replace_ms), "TIME",
+	    "a lost machine has a successor after TIME (1s)", NULL, 0, CHAOS_RUN_DAY},
+	{0, "lease", OPTION_DURATION, CHAOS_RUN_AT(lease_ms), "TIME", "of the workers (2s)", NULL, 200,
+	    CHAOS_RUN_DAY},
+	{0, "seed", OPTION_COUNT, CHAOS_RUN_AT(seed), "N",
+	    "draw the same again (a new one, which is printed)",
 	    NULL, 0, INT64_MAX},
-	{0, "set", OPTION_TEXTS, AT(set), "NAME=VALUE", "the value of a parameter of the pipeline"},
-	{0, "reference", OPTION_TEXT, AT(reference), "DIR",
+	{0, "set", OPTION_TEXTS, CHAOS_RUN_AT(set), "NAME=VALUE",
+	    "the value of a parameter of the pipeline"},
+	{0, "reference", OPTION_TEXT, CHAOS_RUN_AT(reference), "DIR",
 	    "compare with the outputs in DIR instead of running it without interruptions first"},
-	{0, "no-reference", OPTION_FLAG, AT(no_reference), NULL, "compare no bytes"},
-	{0, "run", OPTION_TEXT, AT(run), "NAME",
+	{0, "no-reference", OPTION_FLAG, CHAOS_RUN_AT(no_reference), NULL, "compare no bytes"},
+	{0, "run", OPTION_TEXT, CHAOS_RUN_AT(run), "NAME",
 	    "interrupt the workers of a run that goes on now, instead of a rehearsal of its own"},
-	{0, "state", OPTION_TEXT, AT(state), "DIR",
+	{0, "state", OPTION_TEXT, CHAOS_RUN_AT(state), "DIR",
 	    "with --run: the state folder (default $EBB_STATE, else .ebb)"},
-	{0, "timeout", OPTION_DURATION, AT(timeout_ms), "TIME",
-	    "not finished after TIME is a verdict too (10m)", NULL, 100, 30 * DAY},
-	{0, "json", OPTION_TEXT, AT(json), "FILE", "write the verdict there as JSON too"},
-	{0, "junit", OPTION_TEXT, AT(junit), "FILE", "write it there as JUnit's XML too"},
-	{0, "folder", OPTION_TEXT, AT(folder), "DIR",
+	{0, "timeout", OPTION_DURATION, CHAOS_RUN_AT(timeout_ms), "TIME",
+	    "not finished after TIME is a verdict too (10m)", NULL, 100, 30 * CHAOS_RUN_DAY},
+	{0, "json", OPTION_TEXT, CHAOS_RUN_AT(json), "FILE", "write the verdict there as JSON too"},
+	{0, "junit", OPTION_TEXT, CHAOS_RUN_AT(junit), "FILE", "write it there as JUnit's XML too"},
+	{0, "folder", OPTION_TEXT, CHAOS_RUN_AT(folder), "DIR",
 	    "make the private folder in DIR (default $TMPDIR, else /tmp)"},
-	{0, "keep", OPTION_FLAG, AT(keep), NULL, "leave it there even when all is well"},
-	{'q', "quiet", OPTION_FLAG, AT(quiet), NULL, "say nothing but the verdict"},
+	{0, "keep", OPTION_FLAG, CHAOS_RUN_AT(keep), NULL, "leave it there even when all is well"},
+	{'q', "quiet", OPTION_FLAG, CHAOS_RUN_AT(quiet), NULL, "say nothing but the verdict"},
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
-
-#undef AT
 
 struct chaos_job {
 	struct experiment x;
@@ -140,20 +146,21 @@ static void chaos_job_free(struct chaos_job *j)
 
 /* ---- what is said on the command line ---- */
 
-static bool says_action(const struct chaos_run_values *v)
+static bool chaos_run_says_action(const struct chaos_run_values *v)
 {
 	return v->targets != NULL || v->action != NULL || v->says != NULL || v->at_ms >= 0 ||
 	    v->every_ms > 0 || v->jitter_ms > 0 || v->mean_ms > 0 || v->for_ms > 0 ||
 	    v->trace != NULL || v->speed > 0;
 }
 
-static bool says_fleet(const struct chaos_run_values *v)
+static bool chaos_run_says_fleet(const struct chaos_run_values *v)
 {
 	return v->pool != NULL || v->zone != NULL || v->lifecycle != NULL || v->workers > 0 ||
 	    v->slots > 0;
 }
 
-static enum status copy_name(const char *option, const char *text, char **out, struct error *e)
+static enum status chaos_run_copy_name(const char *option, const char *text, char **out,
+    struct error *e)
 {
 	if (text == NULL)
 		return ST_OK;
@@ -164,10 +171,10 @@ static enum status copy_name(const char *option, const char *text, char **out, s
 	return *out != NULL ? ST_OK : error_set(e, ST_NO_MEMORY, "out of memory");
 }
 
-static enum status fill_action(const struct chaos_run_values *v, struct experiment *x,
+static enum status chaos_run_fill_action(const struct chaos_run_values *v, struct experiment *x,
     struct error *e)
 {
-	struct action *a = experiment_add_action(x);
+	struct chaos_action *a = experiment_add_action(x);
 	enum status st;
 
 	if (a == NULL)
@@ -186,15 +193,15 @@ static enum status fill_action(const struct chaos_run_values *v, struct experime
 	st = v->targets != NULL ? targets_parse(v->targets, &a->targets, e) : ST_OK;
 	if (st != ST_OK)
 		return error_prefix(e, st, "--targets");
-	st = copy_name("--pool", v->pool, &a->pool, e);
+	st = chaos_run_copy_name("--pool", v->pool, &a->pool, e);
 	if (st == ST_OK)
-		st = copy_name("--zone", v->zone, &a->zone, e);
+		st = chaos_run_copy_name("--zone", v->zone, &a->zone, e);
 	if (st == ST_OK && v->trace != NULL && (a->trace = mem_dup(v->trace, strlen(v->trace))) == NULL)
 		st = error_set(e, ST_NO_MEMORY, "out of memory");
 	return st == ST_OK ? action_finish(a, e) : st;
 }
 
-static enum status fill_pool(const struct chaos_run_values *v, struct experiment *x,
+static enum status chaos_run_fill_pool(const struct chaos_run_values *v, struct experiment *x,
     struct error *e)
 {
 	struct fleet_pool *p = experiment_add_pool(x);
@@ -208,11 +215,11 @@ static enum status fill_pool(const struct chaos_run_values *v, struct experiment
 		p->slots = (int)v->slots;
 	if (v->lifecycle != NULL && strcmp(v->lifecycle, "on-demand") == 0)
 		p->lifecycle = LIFECYCLE_ON_DEMAND;
-	st = copy_name("--pool", v->pool != NULL ? v->pool : "spot", &p->name, e);
-	return st == ST_OK ? copy_name("--zone", v->zone, &p->zone, e) : st;
+	st = chaos_run_copy_name("--pool", v->pool != NULL ? v->pool : "spot", &p->name, e);
+	return st == ST_OK ? chaos_run_copy_name("--zone", v->zone, &p->zone, e) : st;
 }
 
-static enum status fill_rest(const struct chaos_run_values *v, struct experiment *x,
+static enum status chaos_run_fill_rest(const struct chaos_run_values *v, struct experiment *x,
     struct error *e)
 {
 	if (v->real_windows && v->window_ms >= 0)
@@ -237,7 +244,8 @@ static enum status fill_rest(const struct chaos_run_values *v, struct experiment
 /* ---- the file ---- */
 
 /* A name in the experiment's file is seen from its folder. */
-static enum status beside(const char *file, const char *name, struct buf *out, struct error *e)
+static enum status chaos_run_beside(const char *file, const char *name, struct buf *out,
+    struct error *e)
 {
 	if (name[0] != '/') {
 		file_dirname(file, out);
@@ -247,18 +255,18 @@ static enum status beside(const char *file, const char *name, struct buf *out, s
 	return buf_check(out, e);
 }
 
-static enum status place_traces(struct chaos_job *j, struct error *e)
+static enum status chaos_run_place_traces(struct chaos_job *j, struct error *e)
 {
 	enum status st = ST_OK;
 	size_t i;
 
 	for (i = 0; st == ST_OK && i < j->x.n_actions; i++) {
-		struct action *a = &j->x.action[i];
+		struct chaos_action *a = &j->x.action[i];
 		struct buf path = {0};
 
 		if (a->trace == NULL)
 			continue;
-		st = beside(j->file, a->trace, &path, e);
+		st = chaos_run_beside(j->file, a->trace, &path, e);
 		if (st == ST_OK) {
 			free(a->trace);
 			a->trace = path.data;
@@ -267,27 +275,28 @@ static enum status place_traces(struct chaos_job *j, struct error *e)
 	return st;
 }
 
-static enum status read_experiment(const struct chaos_run_values *v, const struct buf *text,
+static enum status chaos_run_read_experiment(const struct chaos_run_values *v,
+    const struct buf *text,
     struct chaos_job *j, struct error *e)
 {
 	enum status st = experiment_read(text->data, text->len, j->file, &j->problems, &j->x, e);
 
-	if (st == ST_OK && says_action(v))
+	if (st == ST_OK && chaos_run_says_action(v))
 		st = error_set(e, ST_CONFIG, "%s says what is done: leave --action, --targets, --at and "
 		    "the like out", j->file);
-	if (st == ST_OK && j->x.n_pools > 0 && says_fleet(v))
+	if (st == ST_OK && j->x.n_pools > 0 && chaos_run_says_fleet(v))
 		st = error_set(e, ST_CONFIG, "%s says which machines there are: leave --workers, "
 		    "--slots, --pool and the like out", j->file);
 	if (st == ST_OK)
-		st = beside(j->file, j->x.pipeline, &j->path, e);
+		st = chaos_run_beside(j->file, j->x.pipeline, &j->path, e);
 	if (st == ST_OK)
-		st = place_traces(j, e);
+		st = chaos_run_place_traces(j, e);
 	if (st == ST_OK && j->x.n_pools == 0)
-		st = fill_pool(v, &j->x, e);
+		st = chaos_run_fill_pool(v, &j->x, e);
 	return st;
 }
 
-static enum status read_file_of(const struct chaos_run_values *v, struct chaos_job *j,
+static enum status chaos_run_read_file_of(const struct chaos_run_values *v, struct chaos_job *j,
     struct error *e)
 {
 	struct buf text = {0};
@@ -296,21 +305,21 @@ static enum status read_file_of(const struct chaos_run_values *v, struct chaos_j
 	buf_str(&text, "");
 	st = file_read(j->file, YAML_SIZE_MAX, &text, e);
 	if (st == ST_OK && experiment_is_one(text.data, text.len)) {
-		st = read_experiment(v, &text, j, e);
+		st = chaos_run_read_experiment(v, &text, j, e);
 	} else if (st == ST_OK) {
 		buf_str(&j->path, j->file);
-		st = fill_pool(v, &j->x, e);
+		st = chaos_run_fill_pool(v, &j->x, e);
 		if (st == ST_OK)
-			st = fill_action(v, &j->x, e);
+			st = chaos_run_fill_action(v, &j->x, e);
 	}
 	buf_free(&text);
 	if (st == ST_OK)
-		st = fill_rest(v, &j->x, e);
+		st = chaos_run_fill_rest(v, &j->x, e);
 	return st == ST_OK ? experiment_check(&j->x, e) : st;
 }
 
 /* Those on the command line win over those of the same name in the file. */
-static enum status join_sets(const struct chaos_run_values *v, struct chaos_job *j,
+static enum status chaos_run_join_sets(const struct chaos_run_values *v, struct chaos_job *j,
     struct error *e)
 {
 	size_t i;
@@ -333,7 +342,7 @@ static enum status join_sets(const struct chaos_run_values *v, struct chaos_job 
 }
 
 /* Wrong files are told of before anything is started. */
-static enum status read_pipeline(struct chaos_job *j, struct error *e)
+static enum status chaos_run_read_pipeline(struct chaos_job *j, struct error *e)
 {
 	const struct option_texts set = {.list = j->set, .n = j->n_set};
 	const struct pipeline *p = &j->pipeline.pipeline;
@@ -352,15 +361,15 @@ static enum status read_pipeline(struct chaos_job *j, struct error *e)
 
 /* ---- a run that goes on ---- */
 
-static enum status find_running(const struct chaos_run_values *v, struct chaos_job *j,
+static enum status chaos_run_find_running(const struct chaos_run_values *v, struct chaos_job *j,
     struct error *e)
 {
-	enum status st = says_fleet(v) && (v->workers > 0 || v->slots > 0)
+	enum status st = chaos_run_says_fleet(v) && (v->workers > 0 || v->slots > 0)
 	    ? error_set(e, ST_CONFIG, "--workers and --slots are of a fleet of its own, and not of "
-	    "--run") : fill_action(v, &j->x, e);
+	    "--run") : chaos_run_fill_action(v, &j->x, e);
 
 	if (st == ST_OK)
-		st = fill_rest(v, &j->x, e);
+		st = chaos_run_fill_rest(v, &j->x, e);
 	if (st == ST_OK && j->x.action[0].kind != ACTION_NOTICE &&
 	    j->x.action[0].kind != ACTION_KILL && j->x.action[0].kind != ACTION_FREEZE)
 		st = error_set(e, ST_CONFIG, "--action %s: not with --run, as there is no cloud that is "
@@ -375,7 +384,7 @@ static enum status find_running(const struct chaos_run_values *v, struct chaos_j
 
 /* ---- the verdict ---- */
 
-static enum status write_file(const char *path, const struct verdict *v,
+static enum status chaos_run_write_file(const char *path, const struct verdict *v,
     void (*show)(const struct verdict *v, struct buf *out), struct error *e)
 {
 	struct buf b = {0};
@@ -391,15 +400,15 @@ static enum status write_file(const char *path, const struct verdict *v,
 	return st;
 }
 
-static int show_verdict(const struct chaos_run_values *v, const struct verdict *verdict)
+static int chaos_run_show_verdict(const struct chaos_run_values *v, const struct verdict *verdict)
 {
 	struct buf b = {0};
 	struct error e;
 	int code;
-	enum status st = write_file(v->json, verdict, verdict_json, &e);
+	enum status st = chaos_run_write_file(v->json, verdict, verdict_json, &e);
 
 	if (st == ST_OK)
-		st = write_file(v->junit, verdict, verdict_junit, &e);
+		st = chaos_run_write_file(v->junit, verdict, verdict_junit, &e);
 	verdict_text(verdict, &b);
 	code = common_print(&b);
 	if (st != ST_OK)
@@ -431,7 +440,7 @@ static int chaos_run_hold(const struct chaos_run_values *v, struct chaos_job *j)
 		verdict.cloud = v->cloud != NULL ? v->cloud : j->x.cloud == 0 ? "aws"
 		    : j->x.cloud == 1 ? "gcp" : "azure";
 	code = st != ST_OK ? common_fail(st, &e) : interrupted ? EXIT_INTERRUPTED
-	    : show_verdict(v, &verdict);
+	    : chaos_run_show_verdict(v, &verdict);
 	verdict_free(&verdict);
 	rehearsal_free(r);
 	return code;
@@ -439,7 +448,7 @@ static int chaos_run_hold(const struct chaos_run_values *v, struct chaos_job *j)
 
 /* ---- the verb ---- */
 
-static enum status fill_job(const struct chaos_run_values *v, const char *file,
+static enum status chaos_run_fill_job(const struct chaos_run_values *v, const char *file,
     struct chaos_job *j, struct error *e)
 {
 	ssize_t n = readlink("/proc/self/exe", j->program, sizeof(j->program) - 1);
@@ -451,14 +460,14 @@ static enum status fill_job(const struct chaos_run_values *v, const char *file,
 	if (v->run != NULL && file != NULL)
 		return error_set(e, ST_CONFIG, "either --run, a run that goes on, or a file: not both");
 	if (v->run != NULL)
-		return find_running(v, j, e);
+		return chaos_run_find_running(v, j, e);
 	if (file == NULL)
 		return error_set(e, ST_CONFIG, "which file? such as: ebb chaos run pipeline.yaml");
 	j->file = file;
-	st = read_file_of(v, j, e);
+	st = chaos_run_read_file_of(v, j, e);
 	if (st == ST_OK)
-		st = join_sets(v, j, e);
-	return st == ST_OK ? read_pipeline(j, e) : st;
+		st = chaos_run_join_sets(v, j, e);
+	return st == ST_OK ? chaos_run_read_pipeline(j, e) : st;
 }
 
 static int chaos_run_main(int argc, char **argv)
@@ -475,7 +484,7 @@ static int chaos_run_main(int argc, char **argv)
 		free(v.set.list);
 		return code;
 	}
-	st = fill_job(&v, words[0], &j, &e);
+	st = chaos_run_fill_job(&v, words[0], &j, &e);
 	if (st == ST_OK) {
 		code = chaos_run_hold(&v, &j);
 	} else if (j.problems.n > 0) {

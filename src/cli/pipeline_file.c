@@ -142,15 +142,13 @@ enum status pipeline_file_set_root(struct pipeline_file *f, const char *path, co
     struct error *e)
 {
 	struct pipeline *p = &f->pipeline;
-	char *real;
+	char *real = NULL;
 	enum status st = pipeline_file_check_outputs(f, path, e);
 	size_t i;
 
 	if (st == ST_OK)
 		st = real_root(root, &real, e);
-	if (st != ST_OK)
-		return st;
-	for (i = 0; st == ST_OK && i < p->n_stages; i++) {
+	for (i = 0; st == ST_OK && real != NULL && i < p->n_stages; i++) {
 		if (p->stage[i].out != NULL)
 			st = set_stage_root(&p->stage[i], real, e);
 	}

@@ -115,15 +115,16 @@ static void test_draws_are_even_and_the_same_again(void **state)
 
 /* ---- the schedule ---- */
 
-static struct action action_at(int64_t at_ms, int64_t every_ms, int64_t jitter_ms, int64_t mean_ms)
+static struct chaos_action action_at(int64_t at_ms, int64_t every_ms, int64_t jitter_ms,
+    int64_t mean_ms)
 {
-	return (struct action){.at_ms = at_ms, .every_ms = every_ms, .jitter_ms = jitter_ms,
+	return (struct chaos_action){.at_ms = at_ms, .every_ms = every_ms, .jitter_ms = jitter_ms,
 	    .mean_ms = mean_ms};
 }
 
 static void test_the_order_of_actions(void **state)
 {
-	const struct action list[] = {action_at(500, 0, 0, 0), action_at(-1, 300, 0, 0),
+	const struct chaos_action list[] = {action_at(500, 0, 0, 0), action_at(-1, 300, 0, 0),
 	    action_at(100, 400, 0, 0), action_at(-1, 0, 0, 0)};
 	static const struct {
 		int64_t ms;
@@ -149,7 +150,7 @@ static void test_the_order_of_actions(void **state)
 }
 
 /* The moments at which it comes, up to n. */
-static void moments(const struct action *a, uint64_t seed, int64_t *out, size_t n)
+static void moments(const struct chaos_action *a, uint64_t seed, int64_t *out, size_t n)
 {
 	struct schedule *s = schedule_create(a, 1, seed);
 	size_t i;
@@ -165,8 +166,8 @@ static void moments(const struct action *a, uint64_t seed, int64_t *out, size_t 
 static void test_jitter_and_chance_come_from_the_seed(void **state)
 {
 	enum { N = 200 };
-	const struct action jittered = action_at(-1, 1000, 200, 0);
-	const struct action random = action_at(-1, 0, 0, 1000);
+	const struct chaos_action jittered = action_at(-1, 1000, 200, 0);
+	const struct chaos_action random = action_at(-1, 0, 0, 1000);
 	int64_t a[N];
 	int64_t b[N];
 	bool early = false;
@@ -256,7 +257,7 @@ static void test_a_whole_experiment(void **state)
 	    "  - {do: capacity, at: 1s}\n"
 	    "  - {do: trace, file: t.json, speed: 60}\n";
 	struct experiment x;
-	const struct action *a;
+	const struct chaos_action *a;
 
 	(void)state;
 	assert_int_equal(read_experiment(text, &x), ST_OK);
@@ -465,7 +466,8 @@ static void test_a_verdict_in_three_forms(void **state)
 	assert_non_null(strstr(text.data, "2 notice (2 heard, 1 missed the deadline), 1 kill\n"));
 	assert_non_null(strstr(text.data, "notice to safe: p50 0.3 s, max 0.3 s (1)\n"));
 	verdict_json(&v, &json);
-	assert_non_null(strstr(json.data, "\"at_ms\":600,\"given_ms\":2000,\"missed\":true,\"heard_ms\":30}"));
+	assert_non_null(strstr(json.data,
+	    "\"at_ms\":600,\"given_ms\":2000,\"missed\":true,\"heard_ms\":30}"));
 	assert_non_null(strstr(json.data, "\"reference_ms\":null"));
 	verdict_junit(&v, &xml);
 	assert_non_null(strstr(xml.data, "tests=\"7\" failures=\"1\" errors=\"0\" skipped=\"1\""));
