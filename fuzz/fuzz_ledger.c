@@ -51,7 +51,9 @@ static void ask_run(struct ledger *l, const struct ledger_run *run)
 {
 	struct ledger_event events[MAX];
 	struct ledger_left left[MAX];
+	struct ledger_asking asking;
 	struct ledger_stage stage;
+	int64_t hits[MAX];
 	struct ledger_run same;
 	uint8_t digest[HASH_SIZE];
 	struct error e;
@@ -62,6 +64,8 @@ static void ask_run(struct ledger *l, const struct ledger_run *run)
 	(void)!ledger_stage_get(l, run->stage, &stage, &e);
 	(void)!ledger_plan_chunk_get(l, run->stage, 0, digest, &e);
 	(void)!ledger_events(l, run->id, MAX, events, &n, &e);
+	(void)!ledger_asking(l, run->id, &asking, &e);
+	(void)!ledger_pool_hits(l, run->id, "local", 0, hits, MAX, &n, &e);
 	if (ledger_outputs_left(l, run->id, NULL, MAX, left, &n, &e) == ST_OK) {
 		while (n > 0)
 			free(left[--n].final);

@@ -5,33 +5,33 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct curl_api api;
-static char problem[256];
+static struct curl_api curl_functions;
+static char curl_problem[256];
 
 struct symbol {
 	const char *name;
-	void *place; /* of the pointer in `api` */
+	void *place; /* of the pointer in `curl_functions` */
 };
 
 static void find_symbols(void *lib)
 {
 	const struct symbol list[] = {
-		{"curl_easy_init", &api.easy_init},
-		{"curl_easy_setopt", &api.easy_set},
-		{"curl_easy_getinfo", &api.easy_info},
-		{"curl_easy_cleanup", &api.easy_cleanup},
-		{"curl_easy_strerror", &api.easy_text},
-		{"curl_slist_append", &api.slist_append},
-		{"curl_slist_free_all", &api.slist_free},
-		{"curl_multi_init", &api.multi_init},
-		{"curl_multi_setopt", &api.multi_set},
-		{"curl_multi_add_handle", &api.multi_add},
-		{"curl_multi_remove_handle", &api.multi_remove},
-		{"curl_multi_perform", &api.multi_perform},
-		{"curl_multi_poll", &api.multi_poll},
-		{"curl_multi_wakeup", &api.multi_wakeup},
-		{"curl_multi_info_read", &api.multi_read},
-		{"curl_multi_cleanup", &api.multi_cleanup},
+		{"curl_easy_init", &curl_functions.easy_init},
+		{"curl_easy_setopt", &curl_functions.easy_set},
+		{"curl_easy_getinfo", &curl_functions.easy_info},
+		{"curl_easy_cleanup", &curl_functions.easy_cleanup},
+		{"curl_easy_strerror", &curl_functions.easy_text},
+		{"curl_slist_append", &curl_functions.slist_append},
+		{"curl_slist_free_all", &curl_functions.slist_free},
+		{"curl_multi_init", &curl_functions.multi_init},
+		{"curl_multi_setopt", &curl_functions.multi_set},
+		{"curl_multi_add_handle", &curl_functions.multi_add},
+		{"curl_multi_remove_handle", &curl_functions.multi_remove},
+		{"curl_multi_perform", &curl_functions.multi_perform},
+		{"curl_multi_poll", &curl_functions.multi_poll},
+		{"curl_multi_wakeup", &curl_functions.multi_wakeup},
+		{"curl_multi_info_read", &curl_functions.multi_read},
+		{"curl_multi_cleanup", &curl_functions.multi_cleanup},
 	};
 	size_t i;
 
@@ -39,7 +39,7 @@ static void find_symbols(void *lib)
 		void *f = dlsym(lib, list[i].name);
 
 		if (f == NULL)
-			(void)snprintf(problem, sizeof(problem),
+			(void)snprintf(curl_problem, sizeof(curl_problem),
 			    "libcurl is older than 7.68 (no %s)", list[i].name);
 		memcpy(list[i].place, &f, sizeof(f));
 	}
@@ -56,15 +56,15 @@ static void load_curl(void)
 	for (i = 0; lib == NULL && i < sizeof(names) / sizeof(names[0]); i++)
 		lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
 	if (lib == NULL) {
-		(void)snprintf(problem, sizeof(problem), "libcurl.so.4 cannot be loaded; install it "
+		(void)snprintf(curl_problem, sizeof(curl_problem), "libcurl.so.4 cannot be loaded; install it "
 		    "(Debian: apt install libcurl4)");
 		return;
 	}
 	find_symbols(lib);
 	f = dlsym(lib, "curl_global_init");
 	memcpy(&init, &f, sizeof(f));
-	if (problem[0] == '\0' && (f == NULL || init(CURL_GLOBAL_DEFAULT) != CURLE_OK))
-		(void)snprintf(problem, sizeof(problem), "libcurl does not start");
+	if (curl_problem[0] == '\0' && (f == NULL || init(CURL_GLOBAL_DEFAULT) != CURLE_OK))
+		(void)snprintf(curl_problem, sizeof(curl_problem), "libcurl does not start");
 }
 
 enum status curl_api_get(const struct curl_api **out, struct error *e)
@@ -73,8 +73,8 @@ enum status curl_api_get(const struct curl_api **out, struct error *e)
 
 	*out = NULL;
 	(void)pthread_once(&once, load_curl);
-	if (problem[0] != '\0')
-		return error_set(e, ST_CONFIG, "%s", problem);
-	*out = &api;
+	if (curl_problem[0] != '\0')
+		return error_set(e, ST_CONFIG, "%s", curl_problem);
+	*out = &curl_functions;
 	return ST_OK;
 }

@@ -220,6 +220,20 @@ static void serve_begin(struct serve_machine *m, struct exchange *x, struct mome
 	m->i.seen.last_request_ms = now.boot_ms;
 }
 
+static void serve_tell(struct serve_machine *m, const struct exchange *x, bool waits)
+{
+	struct serve *s = m->s;
+	struct serve_record r = {.waits = waits, .instance = m->i.number,
+	    .wall_ms = x->since.wall_ms, .took_ms = serve_now().boot_ms - x->since.boot_ms,
+	    .method = x->r.method, .path = x->r.path, .status = x->status, .fault = x->fault};
+
+	if (s->o.record == NULL)
+		return;
+	(void)pthread_mutex_lock(&s->record_lock);
+	s->o.record(s->o.arg, &r);
+	(void)pthread_mutex_unlock(&s->record_lock);
+}
+
 /* Under the lock. True: the answer is there; else the exchange waits, or *close. */
 static bool serve_decide(struct serve_machine *m, struct exchange *x, struct http_answer *a,
     bool *close)
@@ -247,6 +261,10 @@ static bool serve_decide(struct serve_machine *m, struct exchange *x, struct htt
 	}
 	m->i.cloud->answer(&m->i, &x->r, now, a);
 	if (a->wait) {
+		/* Under the lock still: whoever hears of it cannot change anything before it
+		 * really waits. */
+		if (x->r.waits_for[0] == '\0')
+			serve_tell(m, x, true);
 		memcpy(x->r.waits_for, a->waits_for, sizeof(x->r.waits_for));
 		serve_suspend(s, x, a->until_ms, true);
 		return false;
@@ -305,8 +323,6 @@ static void serve_on_completed(void *arg, struct MHD_Connection *c, void **reque
     enum MHD_RequestTerminationCode why)
 {
 	struct exchange *x = *request;
-	struct serve_machine *m;
-	struct serve *s;
 
 	(void)arg;
 	(void)c;
@@ -314,17 +330,7 @@ static void serve_on_completed(void *arg, struct MHD_Connection *c, void **reque
 	if (x == NULL)
 		return;
 	*request = NULL;
-	m = x->owner;
-	s = m->s;
-	if (s->o.record != NULL) {
-		struct serve_record r = {.instance = m->i.number, .wall_ms = x->since.wall_ms,
-		    .took_ms = serve_now().boot_ms - x->since.boot_ms, .method = x->r.method,
-		    .path = x->r.path, .status = x->status, .fault = x->fault};
-
-		(void)pthread_mutex_lock(&s->record_lock);
-		s->o.record(s->o.arg, &r);
-		(void)pthread_mutex_unlock(&s->record_lock);
-	}
+	serve_tell(x->owner, x, false);
 	exchange_destroy(x);
 }
 
@@ -391,23 +397,23 @@ static enum status serve_socket(struct serve *s, int port, int *out, struct erro
 
 static enum status serve_name_endpoint(struct serve_machine *m, int fd, struct error *e)
 {
-	struct sockaddr_storage at = {0};
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} at = {.v6 = {0}};
 	socklen_t len = sizeof(at);
 	char host[INET6_ADDRSTRLEN];
 
-	if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+	if (getsockname(fd, &at.any, &len) != 0)
 		return error_os(e, errno, "the port of a socket");
-	if (at.ss_family == AF_INET) {
-		struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)&at;
-
-		m->port = ntohs(v4->sin_port);
-		(void)inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+	if (at.any.sa_family == AF_INET) {
+		m->port = ntohs(at.v4.sin_port);
+		(void)inet_ntop(AF_INET, &at.v4.sin_addr, host, sizeof(host));
 		(void)snprintf(m->endpoint, sizeof(m->endpoint), "http://%s:%d", host, m->port);
 	} else {
-		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)&at;
-
-		m->port = ntohs(v6->sin6_port);
-		(void)inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+		m->port = ntohs(at.v6.sin6_port);
+		(void)inet_ntop(AF_INET6, &at.v6.sin6_addr, host, sizeof(host));
 		(void)snprintf(m->endpoint, sizeof(m->endpoint), "http://[%s]:%d", host, m->port);
 	}
 	return ST_OK;

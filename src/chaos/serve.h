@@ -4,6 +4,7 @@
 #ifndef EBB_CHAOS_SERVE_H
 #define EBB_CHAOS_SERVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -13,8 +14,10 @@
 struct cloud;
 struct command;
 
-/* A request that was answered, or could not be. Texts live as long as the call. */
+/* A request that was answered or could not be, or one that begins to wait for a
+ * change. Texts live as long as the call. */
 struct serve_record {
+	bool waits;         /* it is not over: took_ms, status and fault mean nothing yet */
 	int instance;       /* from 1 */
 	int64_t wall_ms;    /* when it came */
 	int64_t took_ms;    /* waiting included */
@@ -33,8 +36,9 @@ struct serve_options {
 	int port;            /* of the first; the next ones follow. 0: any that are free */
 	struct instance_options instance; /* texts must outlive the server */
 	struct fault_options fault;
-	/* Called once for each request, by one thread at a time; NULL: nobody wants to know.
-	 * It must not call back into the server. */
+	/* Called once for each request at its end, and before that when it begins to wait, by
+	 * one thread at a time; NULL: nobody wants to know. While it runs nothing is answered,
+	 * and it must not call back into the server. */
 	void (*record)(void *arg, const struct serve_record *r);
 	void *arg;
 };

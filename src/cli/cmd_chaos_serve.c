@@ -22,6 +22,7 @@
 enum {
 	CHAOS_TRIGGER_MAX = 64 << 10,
 	CHAOS_SHOWN_MAX = 512, /* bytes of a path: a line fits into one write to a pipe */
+	CHAOS_LOOK_MS = 20,    /* how often the trigger file is looked for without inotify */
 };
 
 struct chaos_serve_values {
@@ -117,8 +118,11 @@ static void chaos_record(void *arg, const struct serve_record *r)
 	buf_printf(&b, "{\"time_ms\":%lld,\"instance\":%d,\"method\":\"%s\",\"path\":",
 	    (long long)r->wall_ms, r->instance, r->method);
 	str_json(&b, r->path, len < CHAOS_SHOWN_MAX ? len : CHAOS_SHOWN_MAX);
-	buf_printf(&b, ",\"status\":%u,\"took_ms\":%lld,\"fault\":\"%s\"}\n", r->status,
-	    (long long)r->took_ms, fault_name(r->fault));
+	if (r->waits)
+		buf_str(&b, ",\"waits\":true}\n");
+	else
+		buf_printf(&b, ",\"status\":%u,\"took_ms\":%lld,\"fault\":\"%s\"}\n", r->status,
+		    (long long)r->took_ms, fault_name(r->fault));
 	chaos_say(&b);
 }
 
@@ -160,7 +164,10 @@ static enum status chaos_ready(const struct serve *s, const struct cloud *cloud,
 struct chaos_trigger {
 	const char *path;   /* NULL: there is none */
 	const char *name;   /* the end of it */
-	int fd;             /* inotify, on its folder; -1 */
+	/* inotify on its folder. A user can have but 128 of these on a whole machine, and
+	 * others use them too: at -1 the file is looked for again and again. */
+	int fd;
+	struct file_version seen; /* then: as it was at the last look */
 };
 
 static enum status chaos_trigger_open(struct chaos_trigger *t, const char *path, struct error *e)
@@ -169,7 +176,7 @@ static enum status chaos_trigger_open(struct chaos_trigger *t, const char *path,
 	const char *slash;
 	enum status st;
 
-	*t = (struct chaos_trigger){.path = path, .fd = -1};
+	*t = (struct chaos_trigger){.path = path, .name = "", .fd = -1};
 	if (path == NULL)
 		return ST_OK;
 	slash = strrchr(path, '/');
@@ -181,9 +188,14 @@ static enum status chaos_trigger_open(struct chaos_trigger *t, const char *path,
 	st = buf_check(&folder, e);
 	if (st != ST_OK)
 		return st;
-	t->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (t->fd == -1 || inotify_add_watch(t->fd, folder.data, IN_CLOSE_WRITE | IN_MOVED_TO) == -1)
-		st = error_os(e, errno, "--trigger: watching the folder %s", folder.data);
+	if (access(folder.data, W_OK | X_OK) != 0)
+		st = error_os(e, errno, "--trigger: the folder %s", folder.data);
+	else
+		t->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (t->fd != -1 && inotify_add_watch(t->fd, folder.data, IN_CLOSE_WRITE | IN_MOVED_TO) == -1) {
+		(void)sys_close(t->fd);
+		t->fd = -1;
+	}
 	buf_free(&folder);
 	return st;
 }
@@ -242,7 +254,7 @@ static void chaos_trigger_run(const struct chaos_trigger *t, struct serve *s, in
 		buf_free(&text);
 		return;
 	}
-	while (at < text.len) {
+	while (text.data != NULL && at < text.len) {
 		const char *line = text.data + at;
 		const char *end = memchr(line, '\n', text.len - at);
 		size_t len = end == NULL ? text.len - at : (size_t)(end - line);
@@ -272,18 +284,35 @@ static void chaos_trigger_event(const struct chaos_trigger *t, struct serve *s, 
 		chaos_trigger_run(t, s, count);
 }
 
+/* Without inotify: a file that has not changed since the last look is complete. */
+static void chaos_trigger_look(struct chaos_trigger *t, struct serve *s, int count)
+{
+	struct file_version now = file_version_of(t->path);
+
+	if (now.exists && file_version_equal(&now, &t->seen)) {
+		chaos_trigger_run(t, s, count);
+		now.exists = false;
+	}
+	t->seen = now;
+}
+
 /* ---- the verb ---- */
 
 /* Until INT or TERM. */
-static void chaos_wait(const struct chaos_trigger *t, int signal_fd, struct serve *s, int count)
+static void chaos_wait(struct chaos_trigger *t, int signal_fd, struct serve *s, int count)
 {
 	struct pollfd list[2] = {{.fd = signal_fd, .events = POLLIN}, {.fd = t->fd, .events = POLLIN}};
+	bool look = t->path != NULL && t->fd == -1;
 
 	if (t->path != NULL)
 		chaos_trigger_run(t, s, count);
 	while ((list[0].revents & POLLIN) == 0) {
-		if (poll(list, 2, -1) > 0 && (list[1].revents & POLLIN) != 0)
+		int n = poll(list, 2, look ? CHAOS_LOOK_MS : -1);
+
+		if (n > 0 && (list[1].revents & POLLIN) != 0)
 			chaos_trigger_event(t, s, count);
+		else if (n == 0)
+			chaos_trigger_look(t, s, count);
 	}
 }
 

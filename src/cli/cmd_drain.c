@@ -143,7 +143,7 @@ static int drain_main(int argc, char **argv)
 const struct verb verb_drain = {
 	.name = "drain",
 	.max_words = 1,
-	.usage = "ebb drain [options] WORKER|POOL\n"
+	.usage = "ebb drain [options] WORKER|NODE|POOL\n"
 	    "       ebb drain [options] --all",
 	.summary = "ebb drain: ask workers to finish what they can, hand back the rest and leave",
 	.text = "examples:\n"
@@ -151,8 +151,9 @@ const struct verb verb_drain = {
 	    "  ebb drain spot --deadline 90s --reason 'maintenance' --wait\n"
 	    "  ebb drain --all\n"
 	    "\n"
-	    "WORKER is a name (w2) or process id as ebb status RUN lists them. They stop as\n"
-	    "after TERM: no new shards, and they leave with 75 while work remains.\n",
+	    "WORKER is a name (w2) or process id as ebb status RUN lists them, NODE the machine of\n"
+	    "some, where it is known. They stop as after TERM: no new shards, and they leave with\n"
+	    "75 while work remains.\n",
 	.options = drain_options,
 	.run = drain_main,
 };

@@ -41,10 +41,10 @@ static void json_attempt(const struct ledger_attempt *a, struct buf *b)
 {
 	buf_printf(b, "{\"epoch\":%lld,\"cause\":\"%s\",\"exit\":%d,\"signal\":%d,\"started_ms\":%lld,"
 	    "\"run_ms\":%lld,\"cpu_ms\":%lld,\"max_rss_kib\":%lld,\"stdout_bytes\":%lld,"
-	    "\"stderr_bytes\":%lld,\"note\":", (long long)a->epoch, cause_name(a->cause),
+	    "\"stderr_bytes\":%lld,\"by_notice\":%s,\"note\":", (long long)a->epoch, cause_name(a->cause),
 	    a->exit_code, a->exit_signal, (long long)a->started_wall_ms, (long long)a->run_ms,
 	    (long long)a->cpu_ms, (long long)a->max_rss_kib, (long long)a->out_bytes,
-	    (long long)a->err_bytes);
+	    (long long)a->err_bytes, a->by_notice ? "true" : "false");
 	str_json(b, a->note, strlen(a->note));
 	buf_char(b, '}');
 }
@@ -62,8 +62,9 @@ static void json_shard(const struct shown_shard *shown, const struct ledger_atte
 	str_json(b, stage, strlen(stage));
 	buf_str(b, ",\"name\":");
 	str_json(b, name.data == NULL ? "" : name.data, name.len);
-	buf_printf(b, ",\"state\":\"%s\",\"epoch\":%lld,\"tries\":%d",
-	    shard_state_name(s->s.state), (long long)s->s.epoch, s->attempts);
+	buf_printf(b, ",\"state\":\"%s\",\"epoch\":%lld,\"tries\":%d,\"taken\":%d,\"on_demand\":%s",
+	    shard_state_name(s->s.state), (long long)s->s.epoch, s->attempts, s->s.taken,
+	    s->s.asks ? "true" : "false");
 	if (s->length >= 0)
 		buf_printf(b, ",\"offset\":%lld,\"length\":%lld", (long long)s->offset,
 		    (long long)s->length);

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "cli/common.h"
 #include "model/pipeline.h"
+#include "observe/pools.h"
 #include "worker/slots.h"
 
 struct status_values {
@@ -209,6 +210,7 @@ static void text_worker(const struct state *state, const struct ledger_worker *w
 	else if (w->drain_boot_ms != 0)
 		buf_printf(b, ", draining%s%s", w->drain_reason[0] == '\0' ? "" : ": ",
 		    w->drain_reason);
+	pools_worker_text(w, b);
 	buf_char(b, '\n');
 }
 
@@ -221,7 +223,10 @@ static void json_worker(const struct state *state, const struct ledger_worker *w
 	    "\"draining\":%s,\"reason\":", w->lifecycle, w->slots, count_running(state, w),
 	    is_alive(state, w) ? "true" : "false", w->drain_boot_ms != 0 ? "true" : "false");
 	str_json(b, w->drain_reason, strlen(w->drain_reason));
-	buf_printf(b, ",\"joined_ms\":%lld}", (long long)w->joined_wall_ms);
+	buf_printf(b, ",\"notice\":%s,\"joined_ms\":%lld", w->drain_notice ? "true" : "false",
+	    (long long)w->joined_wall_ms);
+	pools_worker_json(w, b);
+	buf_char(b, '}');
 }
 
 /* Those that have not left. */
@@ -243,6 +248,22 @@ static enum status add_workers(const struct common_view *v, bool json, struct bu
 	}
 	free(list);
 	return st;
+}
+
+static enum status add_pools(const struct common_view *v, bool json, struct buf *b,
+    struct error *e)
+{
+	struct pools p;
+	enum status st = pools_load(v->ledger, v->run.id, &p, e);
+
+	if (st != ST_OK)
+		return st;
+	if (json)
+		pools_json(&p, b);
+	else
+		pools_text(&p, b);
+	pools_free(&p);
+	return ST_OK;
 }
 
 static enum status add_events(const struct common_view *v, struct buf *b, struct error *e)
@@ -297,7 +318,9 @@ static enum status text_detail(const struct common_view *v, struct buf *b, struc
 	buf_str(b, ", last begun anew or finished ");
 	show_time(v->run.changed_wall_ms, b);
 	buf_char(b, '\n');
-	st = add_workers(v, false, b, e);
+	st = add_pools(v, false, b, e);
+	if (st == ST_OK)
+		st = add_workers(v, false, b, e);
 	return st == ST_OK ? add_events(v, b, e) : st;
 }
 
@@ -313,8 +336,10 @@ static enum status add_one(const struct common_view *v, bool json, struct buf *b
 	}
 	buf_str(b, "{\"ebb_status\":1,\"runs\":[");
 	json_run(v, b);
+	st = add_pools(v, true, b, e);
 	buf_str(b, ",\"workers\":[");
-	st = add_workers(v, true, b, e);
+	if (st == ST_OK)
+		st = add_workers(v, true, b, e);
 	buf_str(b, "]}]}\n");
 	return st;
 }

@@ -9,6 +9,8 @@
 #include "cli/common.h"
 #include "cli/pipeline_file.h"
 #include "cli/precheck.h"
+#include "notice/detect.h"
+#include "worker/fit.h"
 #include "worker/state_risk.h"
 
 struct validate_values {
@@ -186,6 +188,36 @@ static void state_place_of(const char *option, const char *file, struct buf *out
 	buf_str(out, ".ebb");
 }
 
+static void add_fit(void *arg, size_t stage, const char *text)
+{
+	struct validation *v = arg;
+	const struct pipeline_spot *spot = &v->file.spots.stage[stage].run;
+
+	pipeline_problem_add(&v->pre.warnings, spot->line, spot->column, "%s", text);
+}
+
+/* Does what it saved in an earlier start fit into a notice? Nothing is known where there
+ * is no ledger yet. */
+static void look_at_the_past(struct validation *v, const char *state)
+{
+	const struct ledger_options lo = {.read_only = true, .busy_ms = 1000};
+	const struct fit_say say = {add_fit, v};
+	struct ledger_run run = {0};
+	struct ledger *l = NULL;
+	struct buf path = {0};
+	uint8_t key[PIPELINE_KEY_SIZE];
+	struct error e;
+
+	buf_printf(&path, "%s/ledger.db", state);
+	if (!path.failed && pipeline_key(&v->file.pipeline, ".", key, &e) == ST_OK &&
+	    ledger_open(path.data, &lo, &l, &e) == ST_OK &&
+	    ledger_run_by_key(l, key, &run, &e) == ST_OK)
+		fit_check(l, &run, &v->file.pipeline, notice_detect("/sys"), &say);
+	ledger_run_free(&run);
+	ledger_close(l);
+	buf_free(&path);
+}
+
 static enum status look(struct validation *v, const char *state, struct error *e)
 {
 	struct buf place = {0};
@@ -204,6 +236,8 @@ static enum status look(struct validation *v, const char *state, struct error *e
 		state_risk(place.data, STATE_RISK_VENDOR_FILE, &risk);
 	if (risk.len > 0)
 		pipeline_problem_add(&v->pre.warnings, 0, 0, "%s", risk.data);
+	if (st == ST_OK)
+		look_at_the_past(v, place.data);
 	buf_free(&place);
 	buf_free(&risk);
 	return st;
@@ -288,8 +322,8 @@ const struct verb verb_validate = {
 	    "\n"
 	    "Tells all that is wrong, with line and column, and runs nothing. Beyond the file\n"
 	    "itself it looks whether inputs, commands and files: are there, and warns of one\n"
-	    "shard with everything, of far too many small ones, and of a state folder that\n"
-	    "goes with the machine. Relative names are those of the file's folder.\n"
+	    "shard with everything, of far too many small ones, of a state folder that goes\n"
+	    "with the machine, and of checkpoints that took longer than a notice leaves. Relative names are those of the file's folder.\n"
 	    "ebb help pipeline lists the keys; ebb help schema prints the JSON Schema.\n"
 	    "Exit: 0 valid (with warnings too), 2 not.\n",
 	.options = validate_options,

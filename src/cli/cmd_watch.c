@@ -95,7 +95,7 @@ static enum status parse_hooks(struct watching *w, struct error *e)
 
 		if (eq != NULL && (size_t)(eq - text) < sizeof(word))
 			memcpy(word, text, (size_t)(eq - text));
-		h->any = !notice_kind_of(word, &h->kind);
+		h->any = eq == NULL || !notice_kind_of(word, &h->kind);
 		h->command = h->any ? text : eq + 1;
 		if (h->command[0] == '\0')
 			return error_set(e, ST_CONFIG, "--exec: there is no command in \"%.60s\"; such as "
@@ -214,6 +214,8 @@ static void take_words(struct watching *w)
 			take_event(w, &word.event);
 		else if (word.kind == NOTICE_WORD_MACHINE)
 			say_machine(&word.machine);
+		else if (word.kind == NOTICE_WORD_HINT)
+			log_line(LOG_INFO, "%s", word.trouble);
 		else if (word.trouble[0] != '\0')
 			log_line(LOG_WARN, "%s", word.trouble);
 		else
@@ -240,13 +242,15 @@ static void take_signal(struct watching *w)
 	struct notice n;
 
 	while (sys_read(w->sigfd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		bool again = w->over;
+
 		if (si.ssi_signo == SIGTERM && notice_term_is_notice(platforms)) {
 			own_notice(platforms & NOTICE_ON_SLURM ? "slurm" : platforms & NOTICE_ON_ECS ? "ecs"
 			    : "kubernetes", "TERM", &n);
 			take_event(w, &n);
 		}
 		w->by_int = w->by_int || si.ssi_signo == SIGINT;
-		if (w->over || si.ssi_signo == SIGINT) { /* a second one: at once */
+		if (again || si.ssi_signo == SIGINT) { /* a second one: at once */
 			w->n_waiting = 0;
 			hook_destroy(w->running);
 			w->running = NULL;

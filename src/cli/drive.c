@@ -13,10 +13,12 @@
 #include "cli/common.h"
 #include "cli/result_file.h"
 #include "cli/summary.h"
+#include "notice/detect.h"
 #include "observe/report.h"
 #include "store/store.h"
 #include "worker/care.h"
 #include "worker/fingerprint.h"
+#include "worker/fit.h"
 #include "worker/name.h"
 #include "worker/sweep.h"
 
@@ -395,14 +397,26 @@ static enum status start_over(struct driving *g, const struct ledger_run_def *de
 	return next_generation(g, def, e);
 }
 
+static void warn_of_fit(void *arg, size_t stage, const char *text)
+{
+	const struct driving *g = arg;
+
+	(void)stage;
+	log_line(LOG_WARN, "%s: %s", g->run.name, text);
+}
+
 /* With the budgets, times and names of variables that the file has now: what is
  * done has been found to be still right. */
 static enum status go_on_as_said(struct driving *g, const struct ledger_run_def *def,
     struct error *e)
 {
+	const unsigned platforms = notice_detect("/sys");
+	const struct fit_say say = {warn_of_fit, g};
 	enum status st = strcmp(g->run.spec, def->spec) == 0 || !g->d->input.plan ? ST_OK
 	    : ledger_run_set_spec(g->ledger, &g->run, def->spec, e);
 
+	if (platforms != 0)
+		fit_check(g->ledger, &g->run, g->d->pipeline, platforms, &say);
 	return st == ST_OK ? retry_failed(g, e) : st;
 }
 

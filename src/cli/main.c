@@ -10,8 +10,8 @@
 
 const struct verb *const verbs[] = {
 	&verb_map, &verb_run, &verb_worker, &verb_drain, &verb_cancel, &verb_validate, &verb_exec,
-	&verb_watch, &verb_status, &verb_report, &verb_shards, &verb_logs, &verb_retry, &verb_gc, &verb_doctor,
-	&verb_chaos, &verb_task, &verb_completion, &verb_help, NULL,
+	&verb_watch, &verb_notify, &verb_status, &verb_report, &verb_shards, &verb_logs, &verb_retry,
+	&verb_gc, &verb_doctor, &verb_chaos, &verb_task, &verb_completion, &verb_help, NULL,
 };
 
 const struct verb *verb_find(const char *name)

@@ -8,6 +8,7 @@ extern const struct verb verb_map;
 extern const struct verb verb_run;
 extern const struct verb verb_exec;
 extern const struct verb verb_watch;
+extern const struct verb verb_notify;
 extern const struct verb verb_worker;
 extern const struct verb verb_drain;
 extern const struct verb verb_cancel;

@@ -148,6 +148,16 @@ struct ledger_backend {
 	    struct error *e);
 	enum status (*worker_drain)(struct ledger *l, int64_t run,
 	    const struct ledger_drain *drain, int64_t *n, struct error *e);
+	enum status (*worker_warn)(struct ledger *l, int64_t run, const char *who, bool on,
+	    int64_t *n, struct error *e);
+	enum status (*worker_describe)(struct ledger *l, int64_t worker,
+	    const struct ledger_node *node, struct error *e);
+	enum status (*worker_taken)(struct ledger *l, int64_t worker, int64_t boot_ms,
+	    struct error *e);
+	enum status (*pool_hits)(struct ledger *l, int64_t run, const char *pool,
+	    int64_t since_boot_ms, int64_t *times, size_t max, size_t *n, struct error *e);
+	enum status (*asking)(struct ledger *l, int64_t run, struct ledger_asking *out,
+	    struct error *e);
 	enum status (*worker_end)(struct ledger *l, int64_t worker, const struct ledger_burial *how,
 	    int64_t *lost, struct error *e);
 	enum status (*worker_list)(struct ledger *l, int64_t run, struct ledger_worker **out,

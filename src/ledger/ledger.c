@@ -571,6 +571,9 @@ enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct 
 	assert(memchr(w->boot_id, '\0', sizeof(w->boot_id)) != NULL);
 	assert(memchr(w->pool, '\0', sizeof(w->pool)) != NULL);
 	assert(memchr(w->lifecycle, '\0', sizeof(w->lifecycle)) != NULL);
+	assert(memchr(w->node, '\0', sizeof(w->node)) != NULL);
+	assert(memchr(w->zone, '\0', sizeof(w->zone)) != NULL);
+	assert(memchr(w->instance_type, '\0', sizeof(w->instance_type)) != NULL);
 	return st == ST_OK ? l->backend->worker_add(l, w, e) : st;
 }
 
@@ -604,6 +607,47 @@ enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledg
 	assert(drain->deadline_boot_ms >= 0);
 	*n = 0;
 	return st == ST_OK ? l->backend->worker_drain(l, run, drain, n, e) : st;
+}
+
+enum status ledger_worker_warn(struct ledger *l, int64_t run, const char *who, bool on,
+    int64_t *n, struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	*n = 0;
+	return st == ST_OK ? l->backend->worker_warn(l, run, who, on, n, e) : st;
+}
+
+enum status ledger_worker_describe(struct ledger *l, int64_t worker,
+    const struct ledger_node *node, struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	assert(node->life_until_boot_ms >= 0);
+	return st == ST_OK ? l->backend->worker_describe(l, worker, node, e) : st;
+}
+
+enum status ledger_worker_taken(struct ledger *l, int64_t worker, int64_t boot_ms,
+    struct error *e)
+{
+	enum status st = must_write(l, e);
+
+	assert(boot_ms >= 0);
+	return st == ST_OK ? l->backend->worker_taken(l, worker, boot_ms, e) : st;
+}
+
+enum status ledger_pool_hits(struct ledger *l, int64_t run, const char *pool,
+    int64_t since_boot_ms, int64_t *times, size_t max, size_t *n, struct error *e)
+{
+	*n = 0;
+	return l->backend->pool_hits(l, run, pool, since_boot_ms, times, max, n, e);
+}
+
+enum status ledger_asking(struct ledger *l, int64_t run, struct ledger_asking *out,
+    struct error *e)
+{
+	memset(out, 0, sizeof(*out));
+	return l->backend->asking(l, run, out, e);
 }
 
 enum status ledger_worker_end(struct ledger *l, int64_t worker, const struct ledger_burial *how,

@@ -33,7 +33,7 @@ enum {
 	LEDGER_ID_SIZE = 16,
 	LEDGER_ITEM_MAX = 1 << 20,
 	LEDGER_NAME_MAX = 64,
-	LEDGER_FORMAT = 2, /* of what is stored; see docs/formats.md */
+	LEDGER_FORMAT = 3, /* of what is stored; see docs/formats.md */
 };
 
 struct ledger;
@@ -300,6 +300,8 @@ struct ledger_shard {
 	int64_t worker;   /* holder, when leased or accepted */
 	int attempts;     /* that started and have ended (those given back did not) */
 	int64_t not_before_boot_ms;
+	int64_t asks_boot_ms; /* s.asks: since when; a boot before this one is 1 */
+	int64_t spot_from_boot_ms; /* s.asks: when spot workers may take it all the same */
 	char *files;      /* JSON of struct ledger_file, when accepted or published */
 };
 
@@ -311,6 +313,13 @@ void ledger_shard_free(struct ledger_shard *s); /* what it owns, not s itself */
  * *next_boot_ms is when the earliest of them may be claimed (-1: none). A shard
  * that must run alone is returned alone, or not at all (nor anything behind it)
  * when it is not first.
+ *
+ * A shard that asks for On-Demand (struct shard) comes first for a worker of that
+ * lifecycle, the one that asks longest before the others. A spot worker passes it by
+ * until spot_from_boot_ms, while there is a worker for it: On-Demand, of the same run and
+ * generation, not gone or draining, its lease not over; then *next_boot_ms is at most a
+ * second away, as that worker may leave. A worker of which neither is known
+ * claims in the order of the list.
  * ST_FENCED: the worker's lease was taken over, or the run has a newer
  * generation than this stage. */
 enum status ledger_claim(struct ledger *l, int64_t stage, int64_t worker, int64_t below,
@@ -335,6 +344,8 @@ struct ledger_attempt {
 	                        * not accepted; at most run_ms */
 	int64_t checkpoint_ms; /* of its slot's time, beside run_ms */
 	int64_t restore_ms;
+	bool by_notice;        /* of interrupted and checkpointed: its machine was about to be
+	                        * taken away */
 	char note[256];        /* its last error line, or why; UTF-8 */
 };
 
@@ -399,7 +410,14 @@ enum status ledger_refused(struct ledger *l, int64_t row, int64_t epoch, const c
 /* The attempt ended otherwise (a->cause, not CAUSE_DONE): counted and judged by
  * shard_step. CAUSE_CHECKPOINTED counts as progress. `now` is the row after it
  * (as it is when ST_FENCED); `delay_ms` was chosen by the caller
- * (retry_delay_ms) and holds if the shard is ready again. */
+ * (retry_delay_ms) and holds if the shard is ready again.
+ *
+ * The attempt was *taken* with its machine if it is lost, or by_notice: then
+ * its worker is taken too (ledger_worker_taken). Unless that is an On-Demand one, and
+ * unless the worker's pool is in a storm (model/pool.h, default policy), this counts
+ * in s.taken, and policy->on_demand_after of them make the shard ask for On-Demand. Each
+ * time that one that asks is ready again after an attempt, it is left to On-Demand workers
+ * for policy->on_demand_wait_ms anew. */
 enum status ledger_end(struct ledger *l, int64_t row, const struct ledger_attempt *a,
     const struct retry_policy *policy, bool no_retry, int64_t delay_ms, struct shard *now,
     struct error *e) MUST_USE;
@@ -546,9 +564,21 @@ struct ledger_worker {
 	int64_t drain_boot_ms;       /* when that was; 0: nothing */
 	int64_t drain_deadline_boot_ms; /* 0: none was given */
 	char drain_reason[64];
+	bool drain_notice;           /* an interruption notice asked, and not an operator */
+	/* Of the machine, as far as is known ("" or 0: not): see ledger_worker_describe.
+	 * Times of another boot than this one are 0. */
+	char node[64];               /* instance, pod or host: what an event from outside
+	                              * names */
+	char zone[32];
+	char instance_type[32];
+	int64_t life_until_boot_ms;  /* when its known life ends */
+	int64_t warned_boot_ms;      /* since when a rebalance recommendation holds; 0: none */
+	int64_t taken_boot_ms;       /* when it was taken away: by a notice, or found lost; 0:
+	                              * it was not */
 };
 
-/* Fills w->id, w->number and w->joined_wall_ms. ST_EXISTS: the name is taken. */
+/* Fills w->id, w->number and w->joined_wall_ms. What it says of drains, warnings and of
+ * being taken is not kept. ST_EXISTS: the name is taken. */
 enum status ledger_worker_add(struct ledger *l, struct ledger_worker *w, struct error *e) MUST_USE;
 /* One heartbeat for all of the worker's shards. ST_FENCED: it was expired by
  * somebody else; all of its leases are void. An expired lease that nobody took
@@ -562,12 +592,47 @@ enum status ledger_workers(struct ledger *l, int64_t run, struct ledger_worker *
 enum status ledger_worker_get(struct ledger *l, int64_t worker, struct ledger_worker *out,
     struct error *e) MUST_USE;
 
+/* What becomes known of a worker's machine. */
+struct ledger_node {
+	const char *node;          /* "" or NULL, here and below: nothing new. Longer ones are
+	                            * cut to what struct ledger_worker holds */
+	const char *zone;
+	const char *instance_type;
+	const char *lifecycle;     /* "spot" or "on-demand" */
+	int64_t life_until_boot_ms; /* 0: nothing new */
+};
+
+/* A later word replaces an earlier one. ST_NOT_FOUND: no such worker. */
+enum status ledger_worker_describe(struct ledger *l, int64_t worker,
+    const struct ledger_node *node, struct error *e) MUST_USE;
+/* Its machine is being taken away since then (0: now). The first word counts.
+ * ST_NOT_FOUND: no such worker. */
+enum status ledger_worker_taken(struct ledger *l, int64_t worker, int64_t boot_ms,
+    struct error *e) MUST_USE;
+/* When machines of a pool were taken from a run, after `since_boot_ms`, newest first, at
+ * most max: those of workers that are not On-Demand, a machine with several workers once.
+ * What happened before this boot is forgotten. */
+enum status ledger_pool_hits(struct ledger *l, int64_t run, const char *pool,
+    int64_t since_boot_ms, int64_t *times, size_t max, size_t *n, struct error *e) MUST_USE;
+
+/* Shards of the newest generation of a run that ask for On-Demand, in the list and not
+ * ended. */
+struct ledger_asking {
+	int64_t ready;
+	int64_t leased;
+};
+enum status ledger_asking(struct ledger *l, int64_t run, struct ledger_asking *out,
+    struct error *e) MUST_USE;
+
+/* Workers that are meant by `who`, of those of a run that are not gone. NULL: all; "w3", a
+ * pid, a name or at least 6 characters of its beginning, or a node (all that are on
+ * it); where no worker is meant by it, a pool. */
 struct ledger_drain {
-	const char *who;           /* NULL: all; "w3", a pid, a name or at least 6 characters
-	                            * of its beginning; where no worker is meant by it, a
-	                            * pool */
+	const char *who;
 	int64_t deadline_boot_ms;  /* 0: none */
 	const char *reason;        /* cut to 63 bytes; "" or NULL: none */
+	bool notice;               /* an interruption notice: those that are meant are taken
+	                            * too */
 };
 
 /* Asks workers of a run (0: of all runs) that are not gone to drain; each has to
@@ -576,9 +641,15 @@ struct ledger_drain {
  * of, be it again. None is no error. */
 enum status ledger_worker_drain(struct ledger *l, int64_t run, const struct ledger_drain *drain,
     int64_t *n, struct error *e) MUST_USE;
+/* A rebalance recommendation for workers of a run (0: of all runs) that are meant by
+ * `who`, as above: `on` sets warned_boot_ms where it is 0, else it is cleared. *n says how
+ * many it is for, be it again. */
+enum status ledger_worker_warn(struct ledger *l, int64_t run, const char *who, bool on,
+    int64_t *n, struct error *e) MUST_USE;
 /* What becomes of the shards that a worker held. */
 struct ledger_burial {
 	enum cause cause; /* CAUSE_LOST, or CAUSE_INTERRUPTED for a worker that leaves */
+	bool by_notice;   /* as of struct ledger_attempt */
 	/* Of each stage of the run, in their order; at least one. A stage beyond them has
 	 * the last. */
 	const struct retry_policy *const *policy;
@@ -592,8 +663,8 @@ struct ledger_burial {
 
 /* The worker is dead or fenced (the caller has made sure: its lock is free, or
  * it has been ended): its leased shards end so. Its accepted shards can be taken,
- * its leases by name are released. *lost is how many had started. A worker that is
- * gone is fine. */
+ * its leases by name are released. *lost is how many had started. One that is lost was
+ * taken. A worker that is gone is fine. */
 enum status ledger_worker_end(struct ledger *l, int64_t worker, const struct ledger_burial *how,
     int64_t *lost, struct error *e) MUST_USE;
 

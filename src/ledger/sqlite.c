@@ -1,5 +1,6 @@
 #include "ledger/sqlite.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,15 +124,33 @@ static void harden(sqlite3 *db)
 	(void)sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 }
 
+/* SQLite's own handler waits longer and longer, up to 100 ms: with a hundred workers who
+ * came last is served first, and some never. Here who has waited longest looks most often. */
+static int wait_turn(void *arg, int count)
+{
+	struct sqlite_ledger *l = arg;
+	int64_t now = sys_boot_ns();
+	int64_t waited_ms;
+
+	if (count == 0)
+		l->busy_since_ns = now;
+	waited_ms = (now - l->busy_since_ns) / 1000000;
+	if (waited_ms >= l->busy_ms)
+		return 0;
+	(void)poll(NULL, 0, waited_ms < 10 ? 1 : waited_ms < 30 ? 5 : waited_ms < 1000 ? 25
+	    : waited_ms < 3000 ? 15 : 5);
+	return 1;
+}
+
 static enum status set_up(struct sqlite_ledger *l, const struct ledger_options *opt,
     struct error *e)
 {
-	int64_t busy = opt->busy_ms < 0 ? 0 : opt->busy_ms > 3600000 ? 3600000 : opt->busy_ms;
 	char pragmas[256];
 	enum status st;
 
 	harden(l->db);
-	(void)sqlite3_busy_timeout(l->db, (int)busy);
+	l->busy_ms = opt->busy_ms;
+	(void)sqlite3_busy_handler(l->db, wait_turn, l);
 	(void)snprintf(pragmas, sizeof(pragmas),
 	    "PRAGMA cache_size = -%d; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON;"
 	    "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = %d;"
@@ -148,7 +167,8 @@ static enum status set_up(struct sqlite_ledger *l, const struct ledger_options *
 	return st;
 }
 
-/* Delays are points of this boot's clock: those of another boot mean nothing. */
+/* Delays are points of this boot's clock: those of another boot mean nothing. A shard
+ * that asks for On-Demand goes on asking, and may be taken by any worker. */
 static enum status new_boot(struct sqlite_ledger *l, struct error *e)
 {
 	enum status st = op_begin(l, OP_PLAIN, e);
@@ -159,6 +179,11 @@ static enum status new_boot(struct sqlite_ledger *l, struct error *e)
 	q_open(&q, l, "UPDATE shard SET not_before = 0 "
 	    "WHERE stage IN (SELECT id FROM stage) AND " IS_READY " AND not_before > 0");
 	st = q_run(&q, e);
+	if (st == ST_OK) {
+		q_open(&q, l, "UPDATE shard INDEXED BY shard_asks SET asks_since = 1, spot_from = 1 "
+		    "WHERE stage IN (SELECT id FROM stage) AND state <> 3 AND spot_from > 0");
+		st = q_run(&q, e);
+	}
 	if (st == ST_OK) {
 		q_open(&q, l, "UPDATE meta SET value = ? WHERE name = 'boot_id'");
 		q_text(&q, l->boot_id);
@@ -229,6 +254,9 @@ static enum status open_at(struct sqlite_ledger *l, const char *path,
 		st = set_up(l, opt, e);
 	if (st == ST_OK && !opt->read_only)
 		st = check_boot(l, e);
+	/* Where it cannot be known, all times of a boot are void. */
+	else if (st == ST_OK && sys_boot_id(l->boot_id, NULL) != ST_OK)
+		l->boot_id[0] = '\0';
 	return st;
 }
 
@@ -344,6 +372,11 @@ const struct ledger_backend ledger_sqlite = {
 	.workers = sqlite_workers,
 	.worker_get = sqlite_worker_get,
 	.worker_drain = sqlite_worker_drain,
+	.worker_warn = sqlite_worker_warn,
+	.worker_describe = sqlite_worker_describe,
+	.worker_taken = sqlite_worker_taken,
+	.pool_hits = sqlite_pool_hits,
+	.asking = sqlite_asking,
 	.worker_end = sqlite_worker_end,
 	.worker_list = sqlite_worker_list,
 	.spent_put = sqlite_spent_put,

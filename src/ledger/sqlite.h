@@ -11,6 +11,7 @@
  * sqlite_row.c      rows of shards: reading, shard_step, writing
  * sqlite_shard.c    transitions
  * sqlite_worker.c   workers and leases by name
+ * sqlite_taken.c    machines of workers, when they were taken; who asks for other ones
  * sqlite_spent.c    where the time went
  * sqlite_look.c     listings and events
  * sqlite_past.c     what attempts tell of a stage, and of a worker
@@ -74,6 +75,8 @@ struct sqlite_ledger {
 	sqlite3 *db;
 	char *path;
 	char boot_id[37];
+	int64_t busy_ms;       /* how long to wait for others, */
+	int64_t busy_since_ns; /* and since when it does */
 	struct cached_stmt cache[SQLITE_LEDGER_STATEMENTS];
 	struct hash *hash;
 	struct plan_index plan;
@@ -205,6 +208,8 @@ struct row {
 	int attempts;
 	int64_t worker;
 	int64_t not_before;
+	int64_t asks_since; /* these two: 0 unless s.asks */
+	int64_t spot_from;
 	bool was_file;    /* its item was a regular file when planned */
 	struct file_version version;
 };
@@ -213,8 +218,8 @@ struct row {
 #define ROW_COLUMNS \
 	"row, stage, ordinal, state, epoch, floor, n_checkpointed, n_interrupted, n_lost, " \
 	"n_failed, n_timed_out, n_out_of_memory, n_infrastructure, alone, attempts, worker, " \
-	"not_before, was_file, v_exists, v_size, v_mtime_ns"
-enum { ROW_END = 21 };
+	"not_before, was_file, v_exists, v_size, v_mtime_ns, n_taken, asks_since, spot_from"
+enum { ROW_END = 24 };
 #define SHARD_COLUMNS \
 	ROW_COLUMNS ", item, part, occurrence, offset, length, final, files"
 
@@ -278,6 +283,25 @@ enum status checkpoint_drop(struct sqlite_ledger *l, int64_t row, struct error *
 /* Whether the attempt of that epoch made one. */
 enum status checkpoint_is_of(struct sqlite_ledger *l, int64_t row, int64_t epoch, bool *is,
     int64_t *kept_ms, struct error *e) MUST_USE;
+
+/* ---- sqlite_taken.c ---- */
+
+/* The worker's machine was taken away since then (0: now), if it was not before. */
+enum status worker_mark_taken(struct sqlite_ledger *l, int64_t worker, int64_t boot_ms,
+    struct error *e) MUST_USE;
+/* An attempt that ended so was taken with its machine. */
+bool end_is_taken(enum cause cause, bool by_notice);
+/* Whether that counts against the shard, of a worker that is marked already. */
+enum status taken_counts(struct sqlite_ledger *l, int64_t worker, bool *counts,
+    struct error *e) MUST_USE;
+/* After EV_END: when a row that asks may be taken by spot workers. */
+void row_ask(struct row *r, const struct retry_policy *policy);
+/* A worker that a shard that asks for On-Demand is left to. */
+enum status on_demand_is_there(struct sqlite_ledger *l, const struct stage_info *s, int64_t now,
+    bool *there, struct error *e) MUST_USE;
+/* The first spot_from after that of a ready shard of the stage; -1: none. */
+enum status next_asking(struct sqlite_ledger *l, int64_t stage, int64_t after, int64_t *spot_from,
+    struct error *e) MUST_USE;
 
 /* ---- sqlite_output.c ---- */
 
@@ -403,6 +427,16 @@ enum status sqlite_worker_get(struct ledger *l, int64_t worker, struct ledger_wo
     struct error *e);
 enum status sqlite_worker_drain(struct ledger *l, int64_t run, const struct ledger_drain *drain,
     int64_t *n, struct error *e);
+enum status sqlite_worker_warn(struct ledger *l, int64_t run, const char *who, bool on,
+    int64_t *n, struct error *e);
+enum status sqlite_worker_describe(struct ledger *l, int64_t worker,
+    const struct ledger_node *node, struct error *e);
+enum status sqlite_worker_taken(struct ledger *l, int64_t worker, int64_t boot_ms,
+    struct error *e);
+enum status sqlite_pool_hits(struct ledger *l, int64_t run, const char *pool,
+    int64_t since_boot_ms, int64_t *times, size_t max, size_t *n, struct error *e);
+enum status sqlite_asking(struct ledger *l, int64_t run, struct ledger_asking *out,
+    struct error *e);
 enum status sqlite_worker_end(struct ledger *l, int64_t worker, const struct ledger_burial *how,
     int64_t *lost, struct error *e);
 enum status sqlite_worker_list(struct ledger *l, int64_t run, struct ledger_worker **out,
@@ -419,6 +453,10 @@ enum status spent_count(struct sqlite_ledger *l, const struct counters *c,
 enum status spent_void_rest(struct sqlite_ledger *l, int64_t worker, struct error *e) MUST_USE;
 /* ST_FENCED when the worker is gone or was never there. */
 enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker,
+    struct error *e) MUST_USE;
+/* The same, and what it claims as. */
+enum claimer { CLAIMER_ANY, CLAIMER_SPOT, CLAIMER_ON_DEMAND };
+enum status worker_claims_as(struct sqlite_ledger *l, int64_t worker, enum claimer *as,
     struct error *e) MUST_USE;
 enum status sqlite_lease_take(struct ledger *l, int64_t stage, const char *name, int64_t worker,
     struct error *e);

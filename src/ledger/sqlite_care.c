@@ -61,6 +61,10 @@ static const char *const checks[] = {
 	"WHERE epoch < 0 OR floor < 0 OR floor > epoch + 1 OR (not_before > 0 AND state <> 0) "
 	"OR (state = 1 AND floor > epoch) LIMIT 10",
 
+	"SELECT 'shard in row ' || row || ': what it asks for cannot be' FROM shard "
+	"WHERE n_taken < 0 OR asks_since < 0 OR spot_from < 0 "
+	"OR (asks_since > 0) <> (spot_from > 0) OR (spot_from > 0 AND n_taken = 0) LIMIT 10",
+
 	"SELECT 'shard in row ' || row || ': another shard has its output name' FROM shard "
 	"JOIN output ON output.name = shard.final WHERE shard.ordinal >= 0 "
 	"AND output.shard <> shard.row AND EXISTS (SELECT 1 FROM stage "

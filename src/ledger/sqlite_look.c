@@ -90,6 +90,7 @@ static enum status attempt_from(struct q *q, struct ledger_attempt *a, struct er
 	a->checkpoint_ms = col_int(q, 13);
 	a->restore_ms = col_int(q, 14);
 	col_text(q, 15, a->note, sizeof(a->note));
+	a->by_notice = col_int(q, 16) != 0;
 	return ST_OK;
 }
 
@@ -113,7 +114,7 @@ enum status sqlite_attempts(struct ledger *base, int64_t row, size_t max,
 
 	q_open(&q, sq(base), "SELECT epoch, worker, cause, slot, exit_code, exit_signal, "
 	    "started_wall_ms, run_ms, cpu_ms, max_rss_kib, out_bytes, err_bytes, kept_ms, "
-	    "checkpoint_ms, restore_ms, note "
+	    "checkpoint_ms, restore_ms, note, by_notice "
 	    "FROM attempt WHERE shard = ? ORDER BY epoch DESC");
 	q_int(&q, row);
 	while (st == ST_OK && *n < max && q_row(&q)) {

@@ -242,9 +242,10 @@ static enum status insert_row(struct plan_call *p, const struct new_row *new, co
 
 	q_open(&q, p->l, "INSERT INTO shard(row, stage, ordinal, id, state, epoch, floor, "
 	    "n_checkpointed, n_interrupted, n_lost, n_failed, n_timed_out, n_out_of_memory, "
-	    "n_infrastructure, alone, attempts, worker, not_before, was_file, v_exists, v_size, "
+	    "n_infrastructure, alone, n_taken, asks_since, spot_from, attempts, worker, "
+	    "not_before, was_file, v_exists, v_size, "
 	    "v_mtime_ns, part, offset, length, occurrence, first_row, repeats, item, final, files) "
-	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, "
 	    "?, ?, 0, ?, ?, ?)");
 	q_int(&q, r->row);
 	q_int(&q, r->stage);

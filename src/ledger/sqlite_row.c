@@ -55,6 +55,12 @@ enum status row_from(struct q *q, struct row *r, struct error *e)
 	r->version.exists = col_int(q, 18) != 0;
 	r->version.size = col_int(q, 19);
 	r->version.mtime_ns = col_int(q, 20);
+	r->s.taken = col_small(q, 21);
+	r->asks_since = col_int(q, 22);
+	r->spot_from = col_int(q, 23);
+	r->s.asks = r->spot_from > 0;
+	if (r->s.taken < 0 || r->s.taken == INT32_MAX)
+		return sqlite_damaged(q->l, "a shard's count is out of range", e);
 	return ST_OK;
 }
 
@@ -73,6 +79,8 @@ static enum status shard_from(struct q *q, struct ledger_shard *out, struct erro
 	out->worker = r.worker;
 	out->attempts = r.attempts;
 	out->not_before_boot_ms = r.not_before;
+	out->asks_boot_ms = r.asks_since;
+	out->spot_from_boot_ms = r.spot_from;
 	out->part = col_small(q, ROW_END + 1);
 	out->occurrence = col_small(q, ROW_END + 2);
 	out->offset = col_int(q, ROW_END + 3);
@@ -216,6 +224,8 @@ enum status row_step(struct sqlite_ledger *l, struct row *r, const struct shard_
 		r->not_before = 0;
 	if (next.state != SHARD_LEASED && next.state != SHARD_ACCEPTED)
 		r->worker = 0;
+	if (!next.asks)
+		r->asks_since = r->spot_from = 0;
 	*taken = true;
 	return moved(l, r, from, e);
 }
@@ -230,6 +240,9 @@ static void bind_machine(struct q *q, const struct row *r)
 	for (i = 0; i < COUNTED; i++)
 		q_int(q, r->s.count[counted[i]]);
 	q_int(q, r->s.alone);
+	q_int(q, r->s.taken);
+	q_int(q, r->asks_since);
+	q_int(q, r->spot_from);
 	q_int(q, r->attempts);
 	q_int(q, r->worker);
 	q_int(q, r->not_before);
@@ -238,7 +251,8 @@ static void bind_machine(struct q *q, const struct row *r)
 #define SET_MACHINE \
 	"UPDATE shard SET state = ?, epoch = ?, floor = ?, n_checkpointed = ?, " \
 	"n_interrupted = ?, n_lost = ?, n_failed = ?, n_timed_out = ?, n_out_of_memory = ?, " \
-	"n_infrastructure = ?, alone = ?, attempts = ?, worker = ?, not_before = ?"
+	"n_infrastructure = ?, alone = ?, n_taken = ?, asks_since = ?, spot_from = ?, " \
+	"attempts = ?, worker = ?, not_before = ?"
 
 enum status row_put(struct sqlite_ledger *l, const struct row *r, const char *files,
     struct error *e)
@@ -298,8 +312,8 @@ enum status attempt_put(struct sqlite_ledger *l, const struct row *r,
 	c->add[COUNTER_LOST_MS] += a->run_ms - net_ms;
 	q_open(&q, l, "INSERT INTO attempt(shard, epoch, worker, cause, slot, exit_code, "
 	    "exit_signal, started_wall_ms, run_ms, cpu_ms, max_rss_kib, out_bytes, err_bytes, "
-	    "kept_ms, checkpoint_ms, restore_ms, note) "
-	    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	    "kept_ms, checkpoint_ms, restore_ms, by_notice, note) "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	q_int(&q, r->row);
 	q_int(&q, a->epoch);
 	q_int(&q, a->worker);
@@ -316,6 +330,7 @@ enum status attempt_put(struct sqlite_ledger *l, const struct row *r,
 	q_int(&q, a->kept_ms);
 	q_int(&q, a->checkpoint_ms);
 	q_int(&q, a->restore_ms);
+	q_int(&q, a->by_notice);
 	q_text_n(&q, note_len == 0 ? NULL : a->note, note_len);
 	return q_run(&q, e);
 }

@@ -6,6 +6,9 @@
 #include "ledger/files.h"
 #include "ledger/sqlite.h"
 
+/* How often a claim is worth it while shards are left to somebody else. */
+enum { ASK_AGAIN_MS = 1000 };
+
 static int64_t boot_ms(void)
 {
 	return sys_boot_ns() / 1000000;
@@ -40,20 +43,76 @@ static enum status next_delayed(struct sqlite_ledger *l, int64_t stage, int64_t 
 	return q_value(&q, -1, next, e);
 }
 
-static enum status read_ready(struct sqlite_ledger *l, int64_t stage, int64_t below, size_t max,
+struct claim_query {
+	int64_t stage;
+	int64_t below;
+	int64_t asks_until; /* of those that ask: only with a spot_from up to it */
+	size_t max;
+};
+
+static enum status read_ready(struct sqlite_ledger *l, const struct claim_query *c,
     struct ledger_shard *out, size_t *n, struct error *e)
 {
 	struct q q;
-	size_t i;
-	enum status st;
 
 	q_open(&q, l, "SELECT " SHARD_COLUMNS " FROM shard INDEXED BY shard_open "
 	    "WHERE stage = ? AND " IS_READY " AND not_before = 0 AND ordinal >= 0 AND ordinal < ? "
-	    "ORDER BY ordinal");
-	q_int(&q, stage);
-	q_int(&q, below);
-	st = shards_from(&q, max, out, n, e);
-	/* One that must run alone ends the claim, before it or after it. */
+	    "AND spot_from <= ? ORDER BY ordinal");
+	q_int(&q, c->stage);
+	q_int(&q, c->below);
+	q_int(&q, c->asks_until);
+	return shards_from(&q, c->max, out, n, e);
+}
+
+/* Those that ask for On-Demand, and then the others. */
+static enum status read_asking_first(struct sqlite_ledger *l, struct claim_query c,
+    struct ledger_shard *out, size_t *n, struct error *e)
+{
+	size_t more = 0;
+	struct q q;
+	enum status st;
+
+	q_open(&q, l, "SELECT " SHARD_COLUMNS " FROM shard INDEXED BY shard_asks "
+	    "WHERE stage = ? AND " IS_READY " AND spot_from > 0 AND not_before = 0 "
+	    "AND ordinal >= 0 AND ordinal < ? ORDER BY spot_from");
+	q_int(&q, c.stage);
+	q_int(&q, c.below);
+	st = shards_from(&q, c.max, out, n, e);
+	c.max -= *n;
+	c.asks_until = 0;
+	if (st == ST_OK)
+		st = read_ready(l, &c, out + *n, &more, e);
+	*n += more;
+	return st;
+}
+
+/* For a spot worker, as long as somebody is there for those that ask. *next is brought
+ * forward to when it is worth asking again. */
+static enum status read_unasked(struct sqlite_ledger *l, struct claim_query c,
+    const struct stage_info *info, struct ledger_shard *out, size_t *n, int64_t *next,
+    struct error *e)
+{
+	int64_t now = boot_ms();
+	int64_t soonest;
+	bool left = false;
+	enum status st = next_asking(l, c.stage, now, &soonest, e);
+
+	if (st == ST_OK && soonest != -1)
+		st = on_demand_is_there(l, info, now, &left, e);
+	if (st != ST_OK)
+		return st;
+	if (left) {
+		c.asks_until = now;
+		*next = soonest < now + ASK_AGAIN_MS ? soonest : now + ASK_AGAIN_MS;
+	}
+	return read_ready(l, &c, out, n, e);
+}
+
+/* One that must run alone ends the claim, before it or after it. */
+static void cut_at_alone(struct ledger_shard *out, size_t *n)
+{
+	size_t i;
+
 	for (i = 0; i < *n; i++) {
 		if (out[i].s.alone) {
 			size_t keep = i == 0 ? 1 : i;
@@ -62,7 +121,6 @@ static enum status read_ready(struct sqlite_ledger *l, int64_t stage, int64_t be
 				ledger_shard_free(&out[--*n]);
 		}
 	}
-	return st;
 }
 
 static enum status lease_one(struct sqlite_ledger *l, struct ledger_shard *s, int64_t stage,
@@ -71,7 +129,8 @@ static enum status lease_one(struct sqlite_ledger *l, struct ledger_shard *s, in
 	const struct shard_event ev = {.kind = EV_CLAIM};
 	struct row r = {
 		.row = s->row, .stage = stage, .ordinal = s->ordinal, .s = s->s,
-		.attempts = s->attempts,
+		.attempts = s->attempts, .asks_since = s->asks_boot_ms,
+		.spot_from = s->spot_from_boot_ms,
 	};
 	bool taken;
 	enum status st = row_step(l, &r, &ev, NULL, &taken, e);
@@ -87,9 +146,12 @@ static enum status lease_one(struct sqlite_ledger *l, struct ledger_shard *s, in
 static enum status claim(struct sqlite_ledger *l, int64_t stage, int64_t worker, int64_t below,
     size_t max, struct ledger_shard *out, size_t *n, int64_t *next, struct error *e)
 {
+	const struct claim_query c = {stage, below, INT64_MAX, max};
+	enum claimer as = CLAIMER_ANY;
 	struct stage_info info;
+	int64_t soon = -1;
 	size_t i;
-	enum status st = worker_must_be_here(l, worker, e);
+	enum status st = worker_claims_as(l, worker, &as, e);
 
 	if (st == ST_OK)
 		st = stage_info_get(l, stage, &info, e);
@@ -98,11 +160,16 @@ static enum status claim(struct sqlite_ledger *l, int64_t stage, int64_t worker,
 	if (st == ST_OK)
 		st = wake_delayed(l, stage, boot_ms(), e);
 	if (st == ST_OK)
-		st = read_ready(l, stage, below, max, out, n, e);
+		st = as == CLAIMER_ON_DEMAND ? read_asking_first(l, c, out, n, e)
+		    : as == CLAIMER_SPOT ? read_unasked(l, c, &info, out, n, &soon, e)
+		    : read_ready(l, &c, out, n, e);
+	cut_at_alone(out, n);
 	for (i = 0; st == ST_OK && i < *n; i++)
 		st = lease_one(l, &out[i], stage, worker, e);
 	if (st == ST_OK)
 		st = next_delayed(l, stage, below, next, e);
+	if (soon != -1 && (*next == -1 || soon < *next))
+		*next = soon;
 	return st;
 }
 
@@ -325,12 +392,17 @@ enum status sqlite_end(struct ledger *base, int64_t row, const struct ledger_att
 	struct sqlite_ledger *l = sq(base);
 	struct row r = {0};
 	int64_t kept_ms;
+	bool lost = end_is_taken(a->cause, a->by_notice);
 	bool taken = false;
-	enum status st = op_begin(l, OP_PLAIN, e);
+	enum status st = op_begin(l, lost ? OP_SAVED : OP_PLAIN, e);
 
 	if (st != ST_OK)
 		return st;
 	st = row_get(l, row, &r, e);
+	if (st == ST_OK && lost)
+		st = worker_mark_taken(l, a->worker, 0, e);
+	if (st == ST_OK && lost)
+		st = taken_counts(l, a->worker, &ev.taken, e);
 	if (st == ST_OK)
 		st = checkpoint_is_of(l, row, a->epoch, &ev.progressed, &kept_ms, e);
 	ev.progressed = ev.progressed || a->cause == CAUSE_CHECKPOINTED;
@@ -339,6 +411,7 @@ enum status sqlite_end(struct ledger *base, int64_t row, const struct ledger_att
 	*now = r.s;
 	if (st == ST_OK && taken) {
 		r.attempts++;
+		row_ask(&r, policy);
 		if (r.s.state == SHARD_READY && delay_ms > 0)
 			r.not_before = boot_ms() + delay_ms;
 		st = attempt_put(l, &r, a, e);

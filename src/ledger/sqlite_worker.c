@@ -20,14 +20,32 @@ enum status worker_must_be_here(struct sqlite_ledger *l, int64_t worker, struct 
 	return st;
 }
 
+enum status worker_claims_as(struct sqlite_ledger *l, int64_t worker, enum claimer *as,
+    struct error *e)
+{
+	struct q q;
+	int64_t kind;
+	enum status st;
+
+	q_open(&q, l, "SELECT CASE WHEN gone <> 0 THEN -1 WHEN lifecycle = 'spot' THEN 1 "
+	    "WHEN lifecycle = 'on-demand' THEN 2 ELSE 0 END FROM worker WHERE id = ?");
+	q_int(&q, worker);
+	st = q_value(&q, -1, &kind, e);
+	if (st == ST_OK && kind == -1)
+		return worker_must_be_here(l, worker, e);
+	*as = kind == 1 ? CLAIMER_SPOT : kind == 2 ? CLAIMER_ON_DEMAND : CLAIMER_ANY;
+	return st;
+}
+
 static enum status insert_worker(struct sqlite_ledger *l, const struct ledger_worker *w,
     struct error *e)
 {
 	struct q q;
 
 	q_open(&q, l, "INSERT INTO worker(name, run, number, pid, start_ticks, boot_id, "
-	    "lease_until, gone, generation, pool, lifecycle, slots, joined_wall_ms) "
-	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)");
+	    "lease_until, gone, generation, pool, lifecycle, slots, joined_wall_ms, node, zone, "
+	    "instance_type, life_until) "
+	    "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	q_text(&q, w->name);
 	q_int(&q, w->run);
 	q_int(&q, w->number);
@@ -40,6 +58,10 @@ static enum status insert_worker(struct sqlite_ledger *l, const struct ledger_wo
 	q_text(&q, w->lifecycle);
 	q_int(&q, w->slots);
 	q_int(&q, w->joined_wall_ms);
+	q_text(&q, w->node);
+	q_text(&q, w->zone);
+	q_text(&q, w->instance_type);
+	q_int(&q, w->life_until_boot_ms);
 	return q_run(&q, e);
 }
 
@@ -97,7 +119,7 @@ enum status sqlite_worker_renew(struct ledger *base, int64_t worker, int64_t unt
 #define WORKER_COLUMNS \
 	"worker.id, worker.name, run, pid, start_ticks, boot_id, lease_until, gone, worker.number, " \
 	"pool, lifecycle, slots, joined_wall_ms, left_wall_ms, drain, drain_deadline, drain_reason, " \
-	"generation, present_ms"
+	"generation, present_ms, drain_notice, node, zone, instance_type, life_until, warned, taken"
 
 static void worker_from(const struct q *q, struct ledger_worker *w)
 {
@@ -121,6 +143,16 @@ static void worker_from(const struct q *q, struct ledger_worker *w)
 	col_text(q, 16, w->drain_reason, sizeof(w->drain_reason));
 	w->generation = col_small(q, 17);
 	w->present_ms = col_int(q, 18);
+	w->drain_notice = col_int(q, 19) != 0;
+	col_text(q, 20, w->node, sizeof(w->node));
+	col_text(q, 21, w->zone, sizeof(w->zone));
+	col_text(q, 22, w->instance_type, sizeof(w->instance_type));
+	/* Points of the clock of its boot. */
+	if (strcmp(w->boot_id, q->l->boot_id) != 0)
+		return;
+	w->life_until_boot_ms = col_int(q, 23);
+	w->warned_boot_ms = col_int(q, 24);
+	w->taken_boot_ms = col_int(q, 25);
 }
 
 enum status sqlite_workers(struct ledger *base, int64_t run, struct ledger_worker *out, size_t max,
@@ -180,14 +212,14 @@ enum status sqlite_worker_get(struct ledger *base, int64_t worker, struct ledger
 	return st;
 }
 
-/* ---- requests to drain ---- */
+/* ---- requests to drain, warnings ---- */
 
 /* Which workers are meant. ?1 run or 0, ?2 what was said or NULL for all, ?3 its
  * length. A pool is only meant when no worker is. */
 #define IS_HERE "gone = 0 AND (?1 = 0 OR run = ?1)"
 #define IS_CALLED \
 	"('w' || number = ?2 OR CAST(pid AS TEXT) = ?2 OR " \
-	"(?3 >= 6 AND substr(name, 1, ?3) = ?2))"
+	"(?3 >= 6 AND substr(name, 1, ?3) = ?2) OR (node <> '' AND node = substr(?2, 1, 63)))"
 #define IS_MEANT \
 	IS_HERE " AND (?2 IS NULL OR " IS_CALLED " OR (pool = ?2 AND NOT EXISTS " \
 	"(SELECT 1 FROM worker WHERE " IS_HERE " AND " IS_CALLED ")))"
@@ -206,13 +238,37 @@ enum status sqlite_worker_drain(struct ledger *base, int64_t run,
 	    "drain_reason = CASE WHEN drain = 0 THEN ?6 ELSE drain_reason END, "
 	    "drain_deadline = CASE WHEN ?5 = 0 OR (drain_deadline > 0 AND drain_deadline < ?5) "
 	    "THEN drain_deadline ELSE ?5 END, "
-	    "drain = CASE WHEN drain = 0 THEN ?4 ELSE drain END WHERE " IS_MEANT);
+	    "drain = CASE WHEN drain = 0 THEN ?4 ELSE drain END, "
+	    "drain_notice = max(drain_notice, ?7), "
+	    "taken = CASE WHEN ?7 = 1 AND taken = 0 THEN ?4 ELSE taken END WHERE " IS_MEANT);
 	q_int(&q, run);
 	q_text(&q, drain->who);
 	q_int(&q, drain->who == NULL ? 0 : (int64_t)strlen(drain->who));
 	q_int(&q, sys_boot_ns() / 1000000);
 	q_int(&q, drain->deadline_boot_ms);
 	q_text_n(&q, why, strnlen(why, sizeof(((struct ledger_worker *)0)->drain_reason) - 1));
+	q_int(&q, drain->notice);
+	st = q_run(&q, e);
+	if (st == ST_OK)
+		*n = sqlite3_changes64(l->db);
+	return op_end(l, st, e);
+}
+
+enum status sqlite_worker_warn(struct ledger *base, int64_t run, const char *who, bool on,
+    int64_t *n, struct error *e)
+{
+	struct sqlite_ledger *l = sq(base);
+	struct q q;
+	enum status st = op_begin(l, OP_PLAIN, e);
+
+	if (st != ST_OK)
+		return st;
+	q_open(&q, l, "UPDATE worker SET warned = CASE WHEN ?4 = 0 THEN 0 WHEN warned = 0 THEN ?4 "
+	    "ELSE warned END WHERE " IS_MEANT);
+	q_int(&q, run);
+	q_text(&q, who);
+	q_int(&q, who == NULL ? 0 : (int64_t)strlen(who));
+	q_int(&q, on ? sys_boot_ns() / 1000000 : 0);
 	st = q_run(&q, e);
 	if (st == ST_OK)
 		*n = sqlite3_changes64(l->db);
@@ -261,14 +317,15 @@ static enum status policy_of(struct sqlite_ledger *l, int64_t stage,
 }
 
 static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worker,
-    const struct ledger_burial *how, int64_t ran_ms, struct error *e)
+    const struct ledger_burial *how, int64_t ran_ms, bool counts, struct error *e)
 {
 	struct shard_event ev = {
 		.kind = ran_ms >= 0 ? EV_END : EV_GIVE_BACK, .epoch = r->s.epoch, .cause = how->cause,
+		.taken = counts,
 	};
 	struct ledger_attempt a = {
 		.epoch = r->s.epoch, .worker = worker, .cause = how->cause, .exit_code = -1,
-		.run_ms = ran_ms,
+		.run_ms = ran_ms, .by_notice = how->by_notice,
 	};
 	const struct retry_policy *policy = NULL;
 	bool taken = false;
@@ -284,6 +341,7 @@ static enum status end_row(struct sqlite_ledger *l, struct row *r, int64_t worke
 		a.kept_ms = ran_ms;
 	if (ran_ms >= 0) {
 		r->attempts++;
+		row_ask(r, policy);
 		st = attempt_put(l, r, &a, e);
 	}
 	return st == ST_OK ? row_put(l, r, NULL, e) : st;
@@ -305,23 +363,45 @@ static enum status leave(struct sqlite_ledger *l, int64_t worker, struct error *
 	return q_run(&q, e);
 }
 
+/* Its machine was taken, if it was here until now; whether that counts against what it
+ * ran. */
+static enum status mark_end(struct sqlite_ledger *l, int64_t worker,
+    const struct ledger_burial *how, bool *counts, struct error *e)
+{
+	struct q q;
+	int64_t here;
+	enum status st;
+
+	if (!end_is_taken(how->cause, how->by_notice))
+		return ST_OK;
+	q_open(&q, l, "SELECT gone = 0 FROM worker WHERE id = ?");
+	q_int(&q, worker);
+	st = q_value(&q, 0, &here, e);
+	if (st == ST_OK && here != 0)
+		st = worker_mark_taken(l, worker, 0, e);
+	return st == ST_OK ? taken_counts(l, worker, counts, e) : st;
+}
+
 enum status sqlite_worker_end(struct ledger *base, int64_t worker,
     const struct ledger_burial *how, int64_t *lost, struct error *e)
 {
 	struct sqlite_ledger *l = sq(base);
 	struct row *rows = NULL;
+	bool counts = false;
 	size_t n = 0;
 	size_t i;
 	enum status st = op_begin(l, OP_SAVED, e);
 
 	if (st != ST_OK)
 		return st;
-	st = held_rows(l, worker, &rows, &n, e);
+	st = mark_end(l, worker, how, &counts, e);
+	if (st == ST_OK)
+		st = held_rows(l, worker, &rows, &n, e);
 	for (i = 0; st == ST_OK && i < n; i++) {
 		int64_t ran = how->ran_ms == NULL ? 0
 		    : how->ran_ms(how->arg, rows[i].row, rows[i].s.epoch);
 
-		st = end_row(l, &rows[i], worker, how, ran, e);
+		st = end_row(l, &rows[i], worker, how, ran, counts, e);
 		*lost += ran >= 0;
 	}
 	if (st == ST_OK && how->cause == CAUSE_LOST)

@@ -6,6 +6,8 @@ enum {
 	LAST_LEAST_MS = 100,
 	LAST_MOST_MS = 1000,
 	LAST_MOST_TO_SAVE_MS = 30000,
+	LEFT_FROM_MS = 120000, /* what is shorter will be done before a notice comes */
+	LEFT_FOR_MS = 300000,
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -36,11 +38,22 @@ int64_t drain_last_ms(const struct drain_attempt *a)
 	return last < LAST_LEAST_MS ? LAST_LEAST_MS : last;
 }
 
+/* With a quarter more than is expected. */
+static bool fits(int64_t needs_ms, int64_t left_ms)
+{
+	return needs_ms + needs_ms / 4 + FINISH_MARGIN_MS <= left_ms;
+}
+
 static bool finishes(const struct drain_attempt *a, int64_t left_ms)
 {
-	int64_t remaining = drain_remaining_ms(a);
+	return fits(drain_remaining_ms(a), left_ms);
+}
 
-	return remaining + remaining / 4 + FINISH_MARGIN_MS <= left_ms;
+bool drain_may_start(int64_t typical_ms, int64_t left_ms, int64_t whole_ms, int64_t reserve_ms)
+{
+	if (typical_ms <= 0 || typical_ms > INT64_MAX / 2 || !fits(typical_ms, whole_ms - reserve_ms))
+		return left_ms > reserve_ms;
+	return fits(typical_ms, left_ms - reserve_ms);
 }
 
 static int64_t half_more(int64_t ms)
@@ -83,6 +96,11 @@ enum ebb_stop_plan drain_plan(const struct drain_attempt *a, int64_t left_ms)
 	/* One that never saved may know how to; being told costs it nothing. */
 	return a->saving != DRAIN_CANNOT_SAVE && save <= left_ms ? EBB_PLAN_CHECKPOINT
 	    : EBB_PLAN_HAND_BACK;
+}
+
+bool drain_leaves_it(int64_t typical_ms, int64_t waited_ms)
+{
+	return typical_ms > LEFT_FROM_MS && waited_ms < LEFT_FOR_MS;
 }
 
 int64_t drain_budget_ms(int64_t grace_ms, int64_t reserve_ms)

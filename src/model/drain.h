@@ -51,6 +51,17 @@ int64_t drain_last_ms(const struct drain_attempt *a);
  * To be asked again as time passes: what was to finish and does not is told then. */
 enum ebb_stop_plan drain_plan(const struct drain_attempt *a, int64_t left_ms);
 
+/* May an attempt whose like take typical_ms (0: not known) be started on a machine that
+ * is known to live for left_ms more, of whole_ms when that became known? Where nothing is
+ * known, until reserve_ms are left; else when it fits with a quarter more before those.
+ * One that would not have fitted into the whole either is no better off elsewhere: as if
+ * nothing were known. */
+bool drain_may_start(int64_t typical_ms, int64_t left_ms, int64_t whole_ms, int64_t reserve_ms);
+
+/* May a worker that may be taken away soon leave such an attempt to another that is not, as
+ * it has for waited_ms? What takes longer than 2 minutes, for 5 minutes at the most. */
+bool drain_leaves_it(int64_t typical_ms, int64_t waited_ms);
+
 /* Of a grace or notice of so many ms, what attempts may use: the reserve (ms)
  * stays for ebb's own work, but never more than a quarter. */
 int64_t drain_budget_ms(int64_t grace_ms, int64_t reserve_ms);

@@ -103,6 +103,8 @@ struct retry_policy retry_policy_default(void)
 		.backoff_min_ms = 1000,
 		.backoff_max_ms = 60000,
 		.alone_after = 3,
+		.on_demand_after = 3,
+		.on_demand_wait_ms = 600000,
 	};
 
 	return p;
@@ -164,6 +166,10 @@ static void judge_budget(const struct shard_event *ev, const struct retry_policy
 		out->count[ev->cause]++;
 	if (ev->cause == CAUSE_LOST && out->count[CAUSE_LOST] >= p->alone_after)
 		out->alone = true;
+	if (ev->taken)
+		out->taken++;
+	if (p->on_demand_after > 0 && out->taken >= p->on_demand_after)
+		out->asks = true;
 	if (ev->no_retry || (counts && limit > 0 && out->count[ev->cause] >= limit))
 		out->state = ev->cause == CAUSE_LOST ? SHARD_SET_ASIDE : SHARD_FAILED;
 }
@@ -191,6 +197,11 @@ static void apply(const struct transition *t, const struct shard_event *ev,
 		out->alone = false;
 		out->floor = out->epoch + 1;
 		break;
+	}
+	/* How its machines fared says nothing of another input. */
+	if (t->action == ACT_FRESH || ev->kind == EV_INPUT_CHANGED) {
+		out->taken = 0;
+		out->asks = false;
 	}
 }
 

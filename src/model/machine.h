@@ -48,10 +48,13 @@ struct retry_policy {
 	int64_t backoff_min_ms;
 	int64_t backoff_max_ms;
 	int alone_after;     /* losses after which a shard is run alone */
+	int on_demand_after; /* so often taken, a shard asks for On-Demand; 0: never */
+	int64_t on_demand_wait_ms; /* for so long it is left to workers of that kind, while
+	                      * there are any */
 };
 
 /* failures 3, interruptions 20, infrastructure 10, losses 20, time-outs 3, out
- * of memory 3; back-off 1 s to 60 s; alone after 3 losses. */
+ * of memory 3; back-off 1 s to 60 s; alone after 3 losses; On-Demand after 3, 10 min. */
 struct retry_policy retry_policy_default(void);
 
 /* Delay before the nth (1-based) retry after `cause`: exponential between the
@@ -67,6 +70,9 @@ struct shard {
 	int64_t floor;   /* commits with a smaller epoch are refused */
 	int count[CAUSE_COUNT]; /* attempts that ended so, since the last fresh budget */
 	bool alone;      /* to be run with nothing beside it */
+	int taken;       /* attempts that were taken from it with their machine, since the
+	                  * last fresh budget or change of its input */
+	bool asks;       /* for a machine that is not taken away */
 };
 
 enum shard_event_kind {
@@ -91,6 +97,8 @@ struct shard_event {
 	bool progressed;  /* of EV_END: durable progress was made, so the
 	                   * interruption does not count against its limit */
 	bool no_retry;    /* of EV_END: another try is pointless */
+	bool taken;       /* of EV_END: its machine was taken away, which counts against the
+	                   * shard and not against the pool of the machine (model/pool.h) */
 };
 
 enum shard_verdict {

@@ -86,6 +86,8 @@ static const struct member members[] = {
 	{"backoff_min_ms", MEMBER_INT64, AT(retry.backoff_min_ms), 0, 0},
 	{"backoff_max_ms", MEMBER_INT64, AT(retry.backoff_max_ms), 0, 0},
 	{"alone_after", MEMBER_INT, AT(retry.alone_after), 0, 0},
+	{"on_demand_after", MEMBER_INT, AT(retry.on_demand_after), 0, 0},
+	{"on_demand_wait_ms", MEMBER_INT64, AT(retry.on_demand_wait_ms), 0, 0},
 	{"allow_failed", MEMBER_INT64, AT(allow_failed), 0, 0},
 	{"allow_failed_ppm", MEMBER_INT64, AT(allow_failed_ppm), 0, 0},
 	{"stop_on_failed", MEMBER_BOOL, AT(stop_on_failed), 0, 0},

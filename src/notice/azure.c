@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "notice/dates.h"
+#include "notice/json.h"
 #include "notice/source.h"
 
 enum {
@@ -15,12 +16,16 @@ enum {
 	AZURE_ASK_TIMEOUT_MS = 3000,
 	AZURE_FIRST_TIMEOUT_MS = 150000, /* it wakes up only when it is asked: up to two minutes */
 	AZURE_WINDOW_MS = 30000,
-	AZURE_FAR_MS = 2000000000,
+	AZURE_FACT_TRIES = 3,
 	AZURE_MOST_EVENTS = 16,          /* that are remembered */
 };
 
-enum azure_step { AZURE_STEP_NAME = 0, AZURE_STEP_TYPE, AZURE_STEP_ZONE, AZURE_STEP_PRIORITY, AZURE_STEP_EVENTS };
+enum azure_step {
+	AZURE_STEP_NAME = 0, AZURE_STEP_TYPE, AZURE_STEP_ZONE, AZURE_STEP_PRIORITY, AZURE_STEP_EVENTS,
+};
 
+/* It tells of failing hardware days ahead. */
+#define AZURE_FAR_MS (INT64_C(366) * 86400000)
 #define AZURE_COMPUTE "/metadata/instance/compute/"
 #define AZURE_FORMAT "?api-version=2021-02-01&format=text"
 #define AZURE_EVENTS "/metadata/scheduledevents?api-version=2020-07-01"
@@ -43,10 +48,9 @@ struct azure_state {
 	enum azure_step step;
 	int64_t poll_ms;
 	int64_t next_ms;
-	json_int_t incarnation;
 	bool woken;                /* it has answered once */
 	bool trouble;
-	bool incarnation_known;
+	int fact_tries;
 	struct notice_machine machine;
 	struct azure_event event[AZURE_MOST_EVENTS];
 	const char *asked;       /* path of the last question */
@@ -84,7 +88,8 @@ static void azure_take_fact(struct azure_state *s, const struct source_answer *a
 	struct notice_machine *m = &s->machine;
 	char word[64];
 
-	if (source_word(a, word, sizeof(word))) {
+	s->fact_tries = 0;
+	if (a->fault == SOURCE_ANSWERED && a->status == 200 && source_word(a, word, sizeof(word))) {
 		if (s->step == AZURE_STEP_NAME)
 			(void)snprintf(m->node, sizeof(m->node), "%.63s", word);
 		else if (s->step == AZURE_STEP_TYPE)
@@ -101,13 +106,6 @@ static void azure_take_fact(struct azure_state *s, const struct source_answer *a
 }
 
 /* ---- the document ---- */
-
-static const char *azure_member(const json_t *o, const char *name)
-{
-	const char *v = json_string_value(json_object_get(o, name));
-
-	return v == NULL ? "" : v;
-}
 
 /* Events name other machines of a set too. */
 static bool azure_concerns_us(const struct azure_state *s, const json_t *ev, bool *alone)
@@ -128,24 +126,27 @@ static bool azure_concerns_us(const struct azure_state *s, const json_t *ev, boo
 
 static bool azure_fill_notice(const json_t *ev, const struct source_answer *a, struct notice *n)
 {
-	const char *type = azure_member(ev, "EventType");
-	bool started = strcmp(azure_member(ev, "EventStatus"), "Started") == 0;
+	const char *type = notice_json_text(ev, "EventType");
+	bool started = strcmp(notice_json_text(ev, "EventStatus"), "Started") == 0;
 	bool taken = strcmp(type, "Preempt") == 0 || strcmp(type, "Terminate") == 0;
-	const char *text = azure_member(ev, "Description");
+	const char *text = notice_json_text(ev, "Description");
+	const char *id = notice_json_text(ev, "EventId");
 	int64_t at;
 
 	source_notice(a, "azure", !taken ? NOTICE_MAINTENANCE
 	    : started ? NOTICE_PREEMPTED : NOTICE_TAKEN, n);
 	n->action = taken ? NOTICE_TERMINATE : notice_action_of(type);
-	if (n->action == NOTICE_UNKNOWN_ACTION || azure_member(ev, "EventId")[0] == '\0')
+	if (!started && strcmp(notice_json_text(ev, "EventStatus"), "Scheduled") != 0)
 		return false;
-	notice_text(n->id, sizeof(n->id), azure_member(ev, "EventId"), strlen(azure_member(ev, "EventId")));
+	if (n->action == NOTICE_UNKNOWN_ACTION || id[0] == '\0')
+		return false;
+	notice_text(n->id, sizeof(n->id), id, strlen(id));
 	notice_text(n->detail, sizeof(n->detail), text, strlen(text));
 	n->window_ms = taken ? AZURE_WINDOW_MS : 0;
 	/* Empty once it has begun. */
 	if (started && !taken)
 		n->deadline_boot_ms = a->now_boot_ms;
-	else if (date_http(azure_member(ev, "NotBefore"), &at))
+	else if (date_http(notice_json_text(ev, "NotBefore"), &at))
 		source_deadline(a, at, AZURE_FAR_MS, n);
 	return true;
 }
@@ -187,9 +188,10 @@ static void azure_take_event(struct azure_state *s, const json_t *ev, const stru
 	if (!news)
 		return;
 	known->kind = n.kind;
-	/* One that has begun will be over when it was to begin, at the earliest. */
-	if (n.deadline_boot_ms == 0)
-		n.deadline_boot_ms = known->deadline_ms;
+	/* One that has begun will be over when it was to begin, at the earliest; or now. */
+	if (n.deadline_boot_ms == 0 && known->deadline_ms != 0)
+		n.deadline_boot_ms = known->deadline_ms > a->now_boot_ms ? known->deadline_ms
+		    : a->now_boot_ms;
 	known->deadline_ms = n.deadline_boot_ms;
 	sink->event(sink, &n);
 }
@@ -216,7 +218,7 @@ static void azure_drop_unseen(struct azure_state *s, const struct source_answer 
 static bool azure_take_document(struct azure_state *s, const struct source_answer *a,
     struct source_sink *sink)
 {
-	json_t *o = json_loadb(a->body, a->len, 0, NULL);
+	json_t *o = source_json(a);
 	const json_t *number = json_object_get(o, "DocumentIncarnation");
 	const json_t *list = json_object_get(o, "Events");
 	json_t *ev;
@@ -226,17 +228,28 @@ static bool azure_take_document(struct azure_state *s, const struct source_answe
 		json_decref(o);
 		return false;
 	}
-	if (!s->incarnation_known || s->incarnation != json_integer_value(number)) {
-		for (i = 0; i < AZURE_MOST_EVENTS; i++)
-			s->event[i].seen = false;
-		json_array_foreach(list, i, ev)
-			azure_take_event(s, ev, a, sink);
-		azure_drop_unseen(s, a, sink);
-	}
-	s->incarnation = json_integer_value(number);
-	s->incarnation_known = true;
+	/* The number says only for how long a service has counted: what is in it is looked
+	 * at each time. */
+	for (i = 0; i < AZURE_MOST_EVENTS; i++)
+		s->event[i].seen = false;
+	json_array_foreach(list, i, ev)
+		azure_take_event(s, ev, a, sink);
+	azure_drop_unseen(s, a, sink);
 	json_decref(o);
 	return true;
+}
+
+/* Events name machines, so without this one's name none can be understood; the other
+ * facts are not worth waiting for. */
+static bool azure_fact_is_through(struct azure_state *s, const struct source_answer *a)
+{
+	char word[64];
+
+	if (a->fault == SOURCE_ANSWERED && a->status == 200 && source_word(a, word, sizeof(word)))
+		return true;
+	return s->step != AZURE_STEP_NAME &&
+	    ((a->fault == SOURCE_ANSWERED && (a->status == 200 || a->status == 404)) ||
+	    ++s->fact_tries == AZURE_FACT_TRIES);
 }
 
 static void azure_answer(void *state, unsigned line, const struct source_answer *a,
@@ -246,10 +259,8 @@ static void azure_answer(void *state, unsigned line, const struct source_answer 
 	bool good = false;
 
 	(void)line;
-	if (a->fault == SOURCE_ANSWERED && s->step < AZURE_STEP_EVENTS) {
-		good = a->status == 200 || a->status == 404;
-		if (good)
-			azure_take_fact(s, a, sink);
+	if (s->step < AZURE_STEP_EVENTS) {
+		good = azure_fact_is_through(s, a);
 	} else if (a->fault == SOURCE_ANSWERED) {
 		good = a->status == 200 && azure_take_document(s, a, sink);
 		s->woken = s->woken || good;
@@ -262,6 +273,8 @@ static void azure_answer(void *state, unsigned line, const struct source_answer 
 		s->next_ms = a->now_boot_ms + AZURE_RETRY_MS;
 	}
 	s->trouble = !good;
+	if (good && s->step < AZURE_STEP_EVENTS)
+		azure_take_fact(s, a, sink);
 }
 
 /* It approves for all machines that the event names. */
@@ -296,7 +309,7 @@ static bool azure_acknowledge(void *state, struct source_ask *ask)
 	return any;
 }
 
-const struct source source_azure = {
+const struct notice_source source_azure = {
 	.name = "azure",
 	.endpoint = "http://169.254.169.254",
 	.endpoint_env = "AZURE_POD_IDENTITY_AUTHORITY_HOST",

@@ -40,8 +40,11 @@ static bool to_unix(const struct tm *t, int64_t *seconds)
 
 	if (t->tm_year < 70 || t->tm_hour > 23 || t->tm_min > 59 || t->tm_sec > 60)
 		return false;
+	/* A leap second is the first of the next minute to everybody else. */
+	if (t->tm_sec == 60)
+		copy.tm_sec = 59;
 	at = timegm(&copy);
-	*seconds = (int64_t)at;
+	*seconds = (int64_t)at + (t->tm_sec == 60);
 	return copy.tm_mday == t->tm_mday && copy.tm_mon == t->tm_mon;
 }
 

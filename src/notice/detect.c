@@ -100,6 +100,20 @@ unsigned notice_detect(const char *sysfs)
 	return found;
 }
 
+const struct notice_usual *notice_usual_windows(size_t *n)
+{
+	static const struct notice_usual list[] = {
+		{NOTICE_ON_AWS, "aws", 120000},
+		{NOTICE_ON_GCP, "gcp", 30000},
+		{NOTICE_ON_AZURE, "azure", 30000},
+		{NOTICE_ON_KUBERNETES, "kubernetes", 30000}, /* unless the pod says otherwise */
+		{NOTICE_ON_ECS, "ecs", 30000},
+	};
+
+	*n = sizeof(list) / sizeof(list[0]);
+	return list;
+}
+
 unsigned notice_term_is_notice(unsigned platforms)
 {
 	return platforms & (NOTICE_ON_KUBERNETES | NOTICE_ON_SLURM | NOTICE_ON_ECS);

@@ -3,6 +3,9 @@
 #ifndef EBB_NOTICE_DETECT_H
 #define EBB_NOTICE_DETECT_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 enum notice_platform {
 	NOTICE_ON_AWS = 1,
 	NOTICE_ON_GCP = 2,
@@ -21,5 +24,14 @@ unsigned notice_detect(const char *sysfs);
 /* TERM there says that this process's place is taken away, and not that somebody wants
  * it to stop. */
 unsigned notice_term_is_notice(unsigned platforms);
+
+/* What a platform usually leaves between its notice and the end:
+ * docs/interruptions.md. */
+struct notice_usual {
+	unsigned platform;
+	const char *name;
+	int64_t window_ms;
+};
+const struct notice_usual *notice_usual_windows(size_t *n);
 
 #endif

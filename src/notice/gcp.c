@@ -12,9 +12,12 @@ enum {
 	GCP_WAIT_S = 60,             /* a question waits so long for a change */
 	GCP_WINDOW_MS = 30000,
 	GCP_DAY_MS = 86400000,
+	GCP_FACT_TRIES = 3,
 };
 
-enum gcp_step { GCP_STEP_ID = 0, GCP_STEP_ZONE, GCP_STEP_TYPE, GCP_STEP_PREEMPTIBLE, GCP_STEP_WATCH };
+enum gcp_step {
+	GCP_STEP_ID = 0, GCP_STEP_ZONE, GCP_STEP_TYPE, GCP_STEP_PREEMPTIBLE, GCP_STEP_WATCH,
+};
 
 #define GCP_BASE "/computeMetadata/v1/instance/"
 
@@ -30,8 +33,10 @@ struct gcp_line {
 	char etag[64];
 	char said[64];           /* the last value that was news */
 	bool trouble;
+	int fact_tries;
 	const char *asked;       /* path of the last question */
-	int64_t asked_ms;
+	int64_t asked_ms;        /* its time-out */
+	int64_t begun_ms;        /* when it was asked */
 };
 
 struct gcp_state {
@@ -45,7 +50,7 @@ static void gcp_begin(void *state, const struct source_config *c)
 
 	(void)c;
 	(void)snprintf(s->machine.source, sizeof(s->machine.source), "gcp");
-	s->line[1].step = GCP_STEP_WATCH; /* facts are the first one's */
+	s->line[0].step = GCP_STEP_WATCH; /* facts are the second one's: they are not urgent */
 }
 
 static void gcp_ask(void *state, unsigned line, int64_t now, struct source_ask *ask)
@@ -54,7 +59,7 @@ static void gcp_ask(void *state, unsigned line, int64_t now, struct source_ask *
 	struct gcp_line *l = &s->line[line];
 	char path[SOURCE_PATH_SIZE];
 
-	(void)now;
+	l->begun_ms = now;
 	if (l->step < GCP_STEP_WATCH)
 		source_get(ask, gcp_fact_paths[l->step], GCP_ASK_TIMEOUT_MS);
 	else if (l->etag[0] == '\0')
@@ -93,7 +98,7 @@ static void gcp_take_fact(struct gcp_state *s, const struct source_answer *a,
     struct source_sink *sink)
 {
 	struct notice_machine *m = &s->machine;
-	struct gcp_line *l = &s->line[0];
+	struct gcp_line *l = &s->line[1];
 	char word[256];
 
 	if (a->status == 200 && source_word(a, word, sizeof(word))) {
@@ -172,43 +177,69 @@ static void gcp_keep_etag(struct gcp_line *l, const char *etag)
 		(void)snprintf(l->etag, sizeof(l->etag), "%s", etag);
 }
 
+/* Whoever else answers at that address does not say that he is Google. */
+static bool gcp_take_answer(struct gcp_state *s, unsigned line, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	struct gcp_line *l = &s->line[line];
+	bool good = false;
+
+	if (a->fault != SOURCE_ANSWERED || !a->flavor_google)
+		return false;
+	if (l->step < GCP_STEP_WATCH)
+		return a->status == 200 || a->status == 404;
+	if (a->status == 200) {
+		good = gcp_take_value(l, line, a, sink);
+		gcp_keep_etag(l, good ? a->etag : "");
+	} else if (line == 1 && a->status == 404) {
+		good = true; /* an older server */
+		l->next_ms = a->now_boot_ms + GCP_WAIT_S * 1000;
+	}
+	return good;
+}
+
+/* The two ask the same server: what is wrong is said by the first that notices. */
+static void gcp_tell(struct gcp_state *s, unsigned line, bool good, const struct source_answer *a,
+    struct source_sink *sink)
+{
+	struct gcp_line *l = &s->line[line];
+
+	if (!good && !s->line[1 - line].trouble) {
+		l->trouble = true;
+		source_complain(sink, "gcp", l->asked, l->asked_ms, a);
+	} else if (good && l->trouble) {
+		l->trouble = false;
+		sink->trouble(sink, "");
+	}
+}
+
 static void gcp_answer(void *state, unsigned line, const struct source_answer *a,
     struct source_sink *sink)
 {
 	struct gcp_state *s = state;
 	struct gcp_line *l = &s->line[line];
-	bool waited = l->etag[0] != '\0';
-	bool good = false;
+	bool waited = l->step == GCP_STEP_WATCH && l->etag[0] != '\0';
+	bool fact = l->step < GCP_STEP_WATCH;
+	bool good = gcp_take_answer(s, line, a, sink);
 
-	/* Whoever else answers at that address does not say this. */
-	if (a->fault == SOURCE_ANSWERED && a->flavor_google) {
-		if (l->step < GCP_STEP_WATCH && (a->status == 200 || a->status == 404)) {
-			gcp_take_fact(s, a, sink);
-			good = true;
-		} else if (l->step == GCP_STEP_WATCH && a->status == 200) {
-			good = gcp_take_value(l, line, a, sink);
-			gcp_keep_etag(l, a->etag);
-		} else if (l->step == GCP_STEP_WATCH && line == 1 && a->status == 404) {
-			good = true; /* an older server */
-			l->next_ms = a->now_boot_ms + GCP_WAIT_S * 1000;
-		}
-	}
-	if (good && l->trouble)
-		sink->trouble(sink, "");
 	/* A wait may end without an answer, by a proxy or a server that restarts. */
-	if (!good && !(waited && a->fault != SOURCE_ANSWERED))
-		source_complain(sink, "gcp", l->asked, l->asked_ms, a);
-	l->trouble = !good;
+	if (good || !waited || a->fault == SOURCE_ANSWERED)
+		gcp_tell(s, line, good, a, sink);
 	if (!good) {
 		l->etag[0] = '\0';
 		l->next_ms = a->now_boot_ms + GCP_RETRY_MS;
-	} else if (l->step == GCP_STEP_WATCH && l->etag[0] == '\0' && l->next_ms <= a->now_boot_ms) {
-		/* Without an ETag, or just before the first one. */
-		l->next_ms = a->now_boot_ms + GCP_RETRY_MS;
+	}
+	if (fact && (good || ++l->fact_tries == GCP_FACT_TRIES)) {
+		l->fact_tries = 0;
+		gcp_take_fact(s, a, sink);
+	} else if (good && !fact && (waited || l->etag[0] == '\0') &&
+	    l->next_ms < l->begun_ms + GCP_RETRY_MS) {
+		/* Without an ETag, or from a server that does not wait. */
+		l->next_ms = l->begun_ms + GCP_RETRY_MS;
 	}
 }
 
-const struct source source_gcp = {
+const struct notice_source source_gcp = {
 	.name = "gcp",
 	.endpoint = "http://169.254.169.254",
 	.endpoint_env = "GCE_METADATA_HOST",

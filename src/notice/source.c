@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "notice/json.h"
+
 void source_get(struct source_ask *ask, const char *path, int64_t timeout_ms)
 {
 	ask->method = "GET";
@@ -45,9 +47,9 @@ bool source_word(const struct source_answer *a, char *out, size_t size)
 	size_t len = a->len;
 	size_t i;
 
-	while (len > 0 && strchr(" \t\r\n", p[len - 1]) != NULL)
+	while (len > 0 && memchr(" \t\r\n", p[len - 1], 4) != NULL)
 		len--;
-	while (len > 0 && strchr(" \t\r\n", *p) != NULL) {
+	while (len > 0 && memchr(" \t\r\n", *p, 4) != NULL) {
 		p++;
 		len--;
 	}
@@ -60,6 +62,14 @@ bool source_word(const struct source_answer *a, char *out, size_t size)
 	memcpy(out, p, len);
 	out[len] = '\0';
 	return true;
+}
+
+struct json_t *source_json(const struct source_answer *a)
+{
+	struct json_t *o;
+	struct error e;
+
+	return notice_json_load(a->body, a->len, &o, &e) == ST_OK ? o : NULL;
 }
 
 void source_complain(struct source_sink *sink, const char *name, const char *path,

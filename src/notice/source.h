@@ -8,7 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
 #include "model/notice.h"
+
+struct json_t;
 
 enum {
 	SOURCE_LINES_MAX = 2,     /* conversations at once with one endpoint */
@@ -46,7 +49,8 @@ struct source_answer {
 	bool partial;          /* by_lines: more of the same answer follows */
 	const char *etag;      /* "" */
 	bool flavor_google;    /* Metadata-Flavor: Google */
-	int64_t date_unix_ms;  /* the Date header; 0: none */
+	int64_t date_unix_ms;  /* the platform's clock now: its Date header, and what has passed
+	                        * since that came; 0: none */
 	int64_t now_boot_ms;   /* when it was there, on both clocks */
 	int64_t now_unix_ms;
 };
@@ -57,20 +61,30 @@ struct source_sink {
 	void (*machine)(struct source_sink *s, const struct notice_machine *m);
 	/* For people; said once until it changes. "" when all is well again. */
 	void (*trouble)(struct source_sink *s, const char *text);
+	/* Worth knowing, and no trouble; said once by the source. */
+	void (*hint)(struct source_sink *s, const char *text);
+};
+
+/* Where a source is that is not always in the same place. */
+struct source_place {
+	char endpoint[256];    /* with its scheme */
+	char ca_file[256];     /* who signs its certificate; "": whom the system trusts */
 };
 
 struct source_config {
 	const char *endpoint;  /* without a slash at its end */
 	int64_t poll_ms;       /* 0: as the platform asks for */
-	int64_t boot_unix_ms;  /* wall clock minus CLOCK_BOOTTIME now */
 };
 
-struct source {
+struct notice_source {
 	const char *name;
-	const char *endpoint;      /* where it is when nothing else says so */
+	const char *endpoint;      /* where it is when nothing else says so; NULL: see find */
 	const char *endpoint_env;  /* the variable of the platform's own tools; NULL: none */
 	size_t state_size;
 	unsigned n_lines;
+	/* NULL for one with an endpoint. ST_NOT_FOUND: it is not here, and the text says what
+	 * is missing; where nobody named it, it is left out then. */
+	enum status (*find)(struct source_place *out, struct error *e);
 	void (*begin)(void *state, const struct source_config *c);
 	/* The next question of a line; always fills *ask. */
 	void (*ask)(void *state, unsigned line, int64_t now_boot_ms, struct source_ask *ask);
@@ -82,9 +96,10 @@ struct source {
 	void (*end)(void *state);
 };
 
-extern const struct source source_aws;
-extern const struct source source_gcp;
-extern const struct source source_azure;
+extern const struct notice_source source_aws;
+extern const struct notice_source source_gcp;
+extern const struct notice_source source_azure;
+extern const struct notice_source source_kubernetes;
 
 /* ---- helpers of the sources (source.c) ---- */
 
@@ -102,6 +117,8 @@ void source_deadline(const struct source_answer *a, int64_t moment_unix_ms, int6
 /* The answer as one short word (blanks around it cut off); false when it is anything
  * else: empty, long, or with bytes that are not printable ASCII. */
 bool source_word(const struct source_answer *a, char *out, size_t size) MUST_USE;
+/* The answer as JSON (json_decref); NULL when it is none. */
+struct json_t *source_json(const struct source_answer *a) MUST_USE;
 /* Describes an answer that is none of those that were expected. */
 void source_complain(struct source_sink *sink, const char *name, const char *path,
     int64_t timeout_ms, const struct source_answer *a);

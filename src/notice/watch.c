@@ -18,13 +18,15 @@
 enum {
 	SOURCES_MAX = 8,
 	WORDS_MAX = 64,
-	STACK_BYTES = 256 << 10,
+	STACK_BYTES = 512 << 10,
 	CONNECT_MS = 1500,
 	LONGEST_WAIT_MS = 60000,
 };
 
-static const struct source *const watch_sources[] = {&source_aws, &source_gcp, &source_azure};
-static const unsigned watch_bits[] = {NOTICE_ON_AWS, NOTICE_ON_GCP, NOTICE_ON_AZURE};
+static const struct notice_source *const watch_sources[] = {&source_aws, &source_gcp, &source_azure,
+	&source_kubernetes};
+static const unsigned watch_bits[] = {NOTICE_ON_AWS, NOTICE_ON_GCP, NOTICE_ON_AZURE,
+	NOTICE_ON_KUBERNETES};
 enum { N_SOURCES = sizeof(watch_sources) / sizeof(watch_sources[0]) };
 
 /* One conversation. */
@@ -41,15 +43,16 @@ struct talk {
 	char etag[64];
 	bool flavor_google;
 	int64_t date_unix_ms;
+	int64_t date_boot_ms;      /* when that came */
 	char problem[CURL_ERROR_SIZE];
 };
 
 struct watched {
 	struct source_sink sink;   /* first */
 	struct notice_watch *w;
-	const struct source *of;
+	const struct notice_source *of;
 	void *state;
-	char endpoint[256];
+	struct source_place place;
 	char trouble[256];         /* the last one that was said */
 	struct talk talk[SOURCE_LINES_MAX + 1]; /* the last one for acknowledgements */
 };
@@ -76,7 +79,7 @@ struct notice_watch {
 
 /* ---- words, from the thread to whoever takes them ---- */
 
-static void put_word(struct notice_watch *w, const struct notice_word *word)
+static void watch_put_word(struct notice_watch *w, const struct notice_word *word)
 {
 	uint64_t one = 1;
 
@@ -115,14 +118,14 @@ static void sink_event(struct source_sink *sink, const struct notice *n)
 {
 	struct notice_word word = {.kind = NOTICE_WORD_EVENT, .event = *n};
 
-	put_word(((struct watched *)sink)->w, &word);
+	watch_put_word(((struct watched *)sink)->w, &word);
 }
 
 static void sink_machine(struct source_sink *sink, const struct notice_machine *m)
 {
 	struct notice_word word = {.kind = NOTICE_WORD_MACHINE, .machine = *m};
 
-	put_word(((struct watched *)sink)->w, &word);
+	watch_put_word(((struct watched *)sink)->w, &word);
 }
 
 static void sink_trouble(struct source_sink *sink, const char *text)
@@ -135,7 +138,17 @@ static void sink_trouble(struct source_sink *sink, const char *text)
 	(void)snprintf(s->trouble, sizeof(s->trouble), "%s", text);
 	(void)snprintf(word.trouble, sizeof(word.trouble), "%s", text);
 	(void)snprintf(word.machine.source, sizeof(word.machine.source), "%s", s->of->name);
-	put_word(s->w, &word);
+	watch_put_word(s->w, &word);
+}
+
+static void sink_hint(struct source_sink *sink, const char *text)
+{
+	struct watched *s = (struct watched *)sink;
+	struct notice_word word = {.kind = NOTICE_WORD_HINT};
+
+	(void)snprintf(word.trouble, sizeof(word.trouble), "%s", text);
+	(void)snprintf(word.machine.source, sizeof(word.machine.source), "%s", s->of->name);
+	watch_put_word(s->w, &word);
 }
 
 /* ---- one question ---- */
@@ -147,8 +160,10 @@ static void fill_answer(const struct talk *t, struct source_answer *a)
 	a->len = t->body.len;
 	a->etag = t->etag;
 	a->flavor_google = t->flavor_google;
-	a->date_unix_ms = t->date_unix_ms;
 	a->now_boot_ms = sys_boot_ns() / 1000000;
+	/* A line of an answer may come long after its headers. */
+	if (t->date_unix_ms != 0)
+		a->date_unix_ms = t->date_unix_ms + a->now_boot_ms - t->date_boot_ms;
 	a->now_unix_ms = sys_wall_ns() / 1000000;
 }
 
@@ -221,6 +236,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 	if (header_is(data, size * n, "Date", value, sizeof(value))) {
 		if (!date_http(value, &t->date_unix_ms))
 			t->date_unix_ms = 0;
+		t->date_boot_ms = sys_boot_ns() / 1000000;
 	} else if (header_is(data, size * n, "ETag", value, sizeof(value))) {
 		memcpy(t->etag, value, sizeof(value));
 	} else if (header_is(data, size * n, "Metadata-Flavor", value, sizeof(value))) {
@@ -251,6 +267,12 @@ static bool make_easy(struct talk *t)
 	(void)c->easy_set(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
 	(void)c->easy_set(t->easy, CURLOPT_BUFFERSIZE, 4096L);
 	(void)c->easy_set(t->easy, CURLOPT_USERAGENT, "ebb/" EBB_VERSION);
+	(void)c->easy_set(t->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	(void)c->easy_set(t->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	/* An end does not wait for a name server. */
+	(void)c->easy_set(t->easy, CURLOPT_QUICK_EXIT, 1L);
+	if (t->s->place.ca_file[0] != '\0')
+		(void)c->easy_set(t->easy, CURLOPT_CAINFO, t->s->place.ca_file);
 	return true;
 }
 
@@ -271,7 +293,7 @@ static bool fill_easy(struct talk *t)
 			return false;
 		t->headers = l;
 	}
-	if ((size_t)snprintf(url, sizeof(url), "%s%s", t->s->endpoint, ask->path) >= sizeof(url))
+	if ((size_t)snprintf(url, sizeof(url), "%s%s", t->s->place.endpoint, ask->path) >= sizeof(url))
 		return false;
 	if (post) {
 		(void)c->easy_set(t->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(ask->body));
@@ -317,6 +339,17 @@ static void end_acknowledgement(struct notice_watch *w, bool heard)
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
+/* curl's words, without how long it took: the same trouble is said once. */
+static const char *reason_of(struct talk *t, CURLcode code)
+{
+	char *at = strstr(t->problem, " after ");
+	char *end = at == NULL ? NULL : at + 7 + strspn(at + 7, "0123456789");
+
+	if (end != NULL && end > at + 7 && strncmp(end, " ms", 3) == 0)
+		memmove(at, end + 3, strlen(end + 3) + 1);
+	return t->problem[0] != '\0' ? t->problem : t->s->w->curl->easy_text(code);
+}
+
 static void end_talk(struct talk *t, CURLcode code)
 {
 	const struct curl_api *c = t->s->w->curl;
@@ -328,7 +361,7 @@ static void end_talk(struct talk *t, CURLcode code)
 	t->open = false;
 	fill_answer(t, &a);
 	a.fault = fault_of(t, code);
-	a.why = t->problem[0] != '\0' ? t->problem : c->easy_text(code);
+	a.why = reason_of(t, code);
 	a.status = (int)status;
 	if (t->last)
 		end_acknowledgement(t->s->w, code == CURLE_OK && status == 200);
@@ -392,15 +425,33 @@ static void take_answers(struct notice_watch *w)
 	}
 }
 
+/* In the thread too: what is said to the other side at the end of a connection may raise
+ * SIGPIPE, which is blocked here. */
+static void drop_talks(struct notice_watch *w, struct watched *s)
+{
+	unsigned i;
+
+	for (i = 0; i <= SOURCE_LINES_MAX; i++) {
+		struct talk *t = &s->talk[i];
+
+		if (t->open)
+			(void)w->curl->multi_remove(w->multi, t->easy);
+		if (t->easy != NULL)
+			w->curl->easy_cleanup(t->easy);
+		t->easy = NULL;
+		t->open = false;
+	}
+}
+
 static void *watch_thread(void *arg)
 {
 	struct notice_watch *w = arg;
+	size_t i;
 
 	while (!atomic_load(&w->stop)) {
 		int64_t now = sys_boot_ns() / 1000000;
 		int64_t next = now + LONGEST_WAIT_MS;
 		int running;
-		size_t i;
 
 		if (atomic_exchange(&w->acknowledge, false))
 			ask_to_acknowledge(w);
@@ -420,6 +471,10 @@ static void *watch_thread(void *arg)
 		}
 		(void)w->curl->multi_poll(w->multi, NULL, 0, next <= now ? 0 : (int)(next - now), NULL);
 	}
+	for (i = 0; i < w->n_sources; i++)
+		drop_talks(w, w->source[i]);
+	(void)w->curl->multi_cleanup(w->multi);
+	w->multi = NULL;
 	return NULL;
 }
 
@@ -427,7 +482,7 @@ static void *watch_thread(void *arg)
 
 const char *notice_watch_names(void)
 {
-	return "auto, none, aws, gcp, azure";
+	return "auto, none, aws, gcp, azure, kubernetes";
 }
 
 static int source_number(const char *name, size_t len)
@@ -443,7 +498,8 @@ static int source_number(const char *name, size_t len)
 }
 
 /* As tools write it: a URL, or a host with or without a port. */
-static enum status set_endpoint(struct watched *s, const char *text, size_t len, struct error *e)
+static enum status set_endpoint(const struct notice_source *of, const char *text, size_t len,
+    struct source_place *out, struct error *e)
 {
 	bool url = len > 7 && (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0);
 	size_t i;
@@ -452,29 +508,51 @@ static enum status set_endpoint(struct watched *s, const char *text, size_t len,
 		len--;
 	for (i = 0; i < len; i++) {
 		if (text[i] <= ' ' || text[i] > '~' || strchr("\"<>\\^`{|}@?#", text[i]) != NULL)
-			return error_set(e, ST_CONFIG, "the endpoint of %s is no URL such as "
-			    "http://169.254.169.254", s->of->name);
+			break;
 	}
-	if (len == 0 || len + 8 >= sizeof(s->endpoint) || (!url && memmem(text, len, "://", 3) != NULL))
-		return error_set(e, ST_CONFIG, "the endpoint of %s is no URL such as "
-		    "http://169.254.169.254", s->of->name);
-	(void)snprintf(s->endpoint, sizeof(s->endpoint), "%s%.*s", url ? "" : "http://", (int)len,
+	if (i < len || len == 0 || len + 8 >= sizeof(out->endpoint) ||
+	    (!url && memmem(text, len, "://", 3) != NULL))
+		return error_set(e, ST_CONFIG, "the endpoint of %s is no URL such as %s", of->name,
+		    of->endpoint != NULL ? of->endpoint : "https://10.0.0.1:443");
+	(void)snprintf(out->endpoint, sizeof(out->endpoint), "%s%.*s", url ? "" : "http://", (int)len,
 	    text);
 	return ST_OK;
+}
+
+/* What was named, else the variable of the platform's own tools, else where it always is. */
+static enum status watch_find_place(const struct notice_source *of, const char *where,
+    size_t where_len, struct source_place *out, struct error *e)
+{
+	const char *env = of->endpoint_env == NULL ? NULL : getenv(of->endpoint_env);
+	enum status st = of->find == NULL ? ST_OK : of->find(out, e);
+
+	if (st != ST_OK)
+		return st;
+	if (where != NULL)
+		return set_endpoint(of, where, where_len, out, e);
+	if (env != NULL && env[0] != '\0')
+		return set_endpoint(of, env, strlen(env), out, e);
+	if (of->endpoint != NULL)
+		return set_endpoint(of, of->endpoint, strlen(of->endpoint), out, e);
+	return out->endpoint[0] != '\0' ? ST_OK
+	    : error_set(e, ST_NOT_FOUND, "nothing says where %s is", of->name);
 }
 
 static enum status add_source(struct notice_watch *w, int number, const char *where,
     size_t where_len, const struct notice_watch_options *opt, struct error *e)
 {
-	const struct source *of = watch_sources[number];
+	const struct notice_source *of = watch_sources[number];
 	struct source_config config = {.poll_ms = opt->poll_ms};
-	const char *env = of->endpoint_env == NULL ? NULL : getenv(of->endpoint_env);
+	struct source_place place = {{0}, {0}};
 	struct watched *s;
 	enum status st;
 	unsigned i;
 
 	if (w->platforms & watch_bits[number])
 		return ST_OK; /* named twice */
+	st = watch_find_place(of, where, where_len, &place, e);
+	if (st != ST_OK)
+		return st;
 	s = mem_zero(sizeof(*s));
 	if (s == NULL || (s->state = mem_zero(of->state_size)) == NULL) {
 		free(s);
@@ -482,20 +560,15 @@ static enum status add_source(struct notice_watch *w, int number, const char *wh
 	}
 	w->source[w->n_sources++] = s;
 	w->platforms |= watch_bits[number];
-	s->sink = (struct source_sink){sink_event, sink_machine, sink_trouble};
+	s->sink = (struct source_sink){sink_event, sink_machine, sink_trouble, sink_hint};
 	s->w = w;
 	s->of = of;
+	s->place = place;
 	for (i = 0; i <= SOURCE_LINES_MAX; i++)
 		s->talk[i] = (struct talk){.s = s, .line = i};
-	if (where != NULL)
-		st = set_endpoint(s, where, where_len, e);
-	else if (env != NULL && env[0] != '\0')
-		st = set_endpoint(s, env, strlen(env), e);
-	else
-		st = set_endpoint(s, of->endpoint, strlen(of->endpoint), e);
-	config.endpoint = s->endpoint;
+	config.endpoint = s->place.endpoint;
 	of->begin(s->state, &config);
-	return st;
+	return ST_OK;
 }
 
 static enum status add_named(struct notice_watch *w, const struct notice_watch_options *opt,
@@ -533,8 +606,11 @@ static enum status add_sources(struct notice_watch *w, const struct notice_watch
 	if (opt->sources != NULL && strcmp(opt->sources, "auto") != 0)
 		return add_named(w, opt, e);
 	for (i = 0; st == ST_OK && i < N_SOURCES; i++) {
-		if (found & watch_bits[i])
-			st = add_source(w, i, NULL, 0, opt, e);
+		if (!(found & watch_bits[i]))
+			continue;
+		st = add_source(w, i, NULL, 0, opt, e);
+		if (st == ST_NOT_FOUND) /* a pod without a service account: TERM is left */
+			st = ST_OK;
 	}
 	w->platforms |= found;
 	return st;
@@ -570,6 +646,7 @@ enum status notice_watch_start(const struct notice_watch_options *opt, struct no
     struct error *e)
 {
 	struct notice_watch *w = mem_zero(sizeof(*w));
+	pthread_condattr_t attr;
 	enum status st;
 
 	*out = NULL;
@@ -577,7 +654,10 @@ enum status notice_watch_start(const struct notice_watch_options *opt, struct no
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	w->event_fd = -1;
 	(void)pthread_mutex_init(&w->lock, NULL);
-	(void)pthread_cond_init(&w->told, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&w->told, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	st = add_sources(w, opt, e);
 	if (st == ST_OK && w->n_sources > 0)
 		st = curl_api_get(&w->curl, e);
@@ -598,12 +678,8 @@ static void free_watched(struct notice_watch *w, struct watched *s)
 	for (i = 0; i <= SOURCE_LINES_MAX; i++) {
 		struct talk *t = &s->talk[i];
 
-		if (t->open)
-			(void)w->curl->multi_remove(w->multi, t->easy);
-		if (t->easy != NULL) {
-			w->curl->easy_cleanup(t->easy);
+		if (t->headers != NULL)
 			w->curl->slist_free(t->headers);
-		}
 		buf_free(&t->body);
 		explicit_bzero(&t->ask, sizeof(t->ask));
 	}
@@ -653,7 +729,7 @@ bool notice_watch_acknowledge(struct notice_watch *w, int64_t timeout_ms)
 
 	if (!w->running)
 		return false;
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (time_t)(timeout_ms / 1000);
 	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
 	if (until.tv_nsec >= 1000000000) {

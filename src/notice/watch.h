@@ -37,12 +37,17 @@ unsigned notice_watch_platforms(const struct notice_watch *w);
 /* Readable while there is something to take; -1: there never will be. */
 int notice_watch_fd(const struct notice_watch *w);
 
-enum notice_word_kind { NOTICE_WORD_EVENT, NOTICE_WORD_MACHINE, NOTICE_WORD_TROUBLE };
+enum notice_word_kind {
+	NOTICE_WORD_EVENT,
+	NOTICE_WORD_MACHINE,
+	NOTICE_WORD_TROUBLE,
+	NOTICE_WORD_HINT,         /* worth knowing, and no trouble: a right that is missing */
+};
 struct notice_word {
 	enum notice_word_kind kind;
 	struct notice event;
 	struct notice_machine machine;
-	char trouble[256];        /* "": it is over */
+	char trouble[256];        /* TROUBLE: "" when it is over; HINT. machine.source is whose */
 };
 /* False when there is nothing (any more). */
 bool notice_watch_take(struct notice_watch *w, struct notice_word *out) MUST_USE;

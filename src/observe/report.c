@@ -289,6 +289,8 @@ enum status report_load(struct ledger *l, const struct ledger_run *run,
 		st = load_workers(l, run, out, e);
 	if (st == ST_OK)
 		st = load_times(l, run, out, e);
+	if (st == ST_OK)
+		st = pools_load(l, run->id, &out->pools, e);
 	if (st == ST_OK && opt->shards > 0)
 		st = load_worst(l, run, out, stage, LEDGER_SLOWEST, opt->shards, &out->slowest,
 		    &out->n_slowest, e);
@@ -309,6 +311,7 @@ void report_free(struct report *r)
 {
 	free_shards(r->slowest, r->n_slowest);
 	free_shards(r->interrupted, r->n_interrupted);
+	pools_free(&r->pools);
 	free(r->stage);
 	free(r->worker);
 	free(r->event);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "ledger/ledger.h"
+#include "observe/pools.h"
 
 /* Times of slots in ms. */
 struct report_times {
@@ -66,6 +67,7 @@ struct report {
 	size_t n_slowest;
 	struct report_shard *interrupted;
 	size_t n_interrupted;
+	struct pools pools;
 	struct ledger_event *event;
 	size_t n_events;
 };

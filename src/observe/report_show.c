@@ -149,6 +149,28 @@ static void text_shards(const struct report *r, const char *title, const struct 
 	}
 }
 
+/* Of machines of which something is known. */
+static void text_machines(const struct report *r, struct buf *out)
+{
+	bool begun = false;
+	size_t i;
+
+	for (i = 0; i < r->n_workers; i++) {
+		const struct ledger_worker *w = &r->worker[i].worker;
+
+		if (w->node[0] == '\0' && w->zone[0] == '\0' && w->instance_type[0] == '\0' &&
+		    w->warned_boot_ms == 0 && w->taken_boot_ms == 0)
+			continue;
+		buf_str(out, begun ? "" : "\n  machines:\n");
+		buf_printf(out, "    worker %.8s (w%d), pool ", w->name, w->number);
+		str_display(out, w->pool, strlen(w->pool), 0);
+		buf_printf(out, "%s%s", w->lifecycle[0] == '\0' ? "" : " ", w->lifecycle);
+		pools_worker_text(w, out);
+		buf_char(out, '\n');
+		begun = true;
+	}
+}
+
 static void text_events(const struct report *r, struct buf *out)
 {
 	size_t i;
@@ -191,6 +213,8 @@ void report_show_text(const struct report *r, const struct ledger_run *run, cons
 	    r->n_workers == 1 ? "" : "s", run->generation);
 	text_times(r, out);
 	text_attempts(&r->all, out);
+	pools_text(&r->pools, out);
+	text_machines(r, out);
 	text_shards(r, "slowest", r->slowest, r->n_slowest, out);
 	text_shards(r, "most interrupted", r->interrupted, r->n_interrupted, out);
 	text_events(r, out);
@@ -251,6 +275,11 @@ static void json_workers(const struct report *r, struct buf *out)
 
 		buf_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
 		str_json(out, w->name, strlen(w->name));
+		buf_str(out, ",\"pool\":");
+		str_json(out, w->pool, strlen(w->pool));
+		buf_str(out, ",\"lifecycle\":");
+		str_json(out, w->lifecycle, strlen(w->lifecycle));
+		pools_worker_json(w, out);
 		buf_printf(out, ",\"pid\":%d,\"gone\":%s,\"slots\":%d,\"joined_ms\":%lld,"
 		    "\"present_ms\":%lld,", w->pid, w->gone ? "true" : "false", w->slots,
 		    (long long)w->joined_wall_ms, (long long)w->present_ms);
@@ -328,6 +357,7 @@ void report_show_json(const struct report *r, const struct ledger_run *run, cons
 	json_ended(&r->all, out);
 	json_stages(r, out);
 	json_workers(r, out);
+	pools_json(&r->pools, out);
 	json_worst("slowest", r->slowest, r->n_slowest, out);
 	json_worst("most_interrupted", r->interrupted, r->n_interrupted, out);
 	json_events(r, out);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "worker/life.h"
 #include "worker/loop.h"
 #include "worker/requests.h"
 #include "worker/sweep.h"
@@ -164,8 +165,7 @@ static enum status find_other(struct aside_op *o, struct ledger *l, struct error
 	for (i = 0; st == ST_OK && i < n; i++) {
 		const struct ledger_worker *other = &o->others[i];
 
-		o->other = o->other || (other->id != w->me.id && other->drain_boot_ms == 0 &&
-		    other->generation == w->me.generation && other->lease_until_boot_ms >= now);
+		o->other = o->other || life_other_stays(w, other, now);
 	}
 	return st;
 }

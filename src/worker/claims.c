@@ -6,6 +6,7 @@
 #include "base/sys.h"
 #include "worker/account.h"
 #include "worker/aside.h"
+#include "worker/life.h"
 #include "worker/save.h"
 
 enum {
@@ -195,7 +196,7 @@ void loop_claim(struct stage *g)
 	struct claim_op *c;
 
 	if (w->claiming || w->stop_level > 0 || !loop_is_open(g) || in_hand >= want ||
-	    aside_waits(w))
+	    aside_waits(w) || !life_lets_claim(g))
 		return;
 	if (w->open - in_hand > UNPUBLISHED_MAX && in_hand > 0)
 		return;

@@ -8,7 +8,7 @@
 #include "worker/batch.h"
 #include "worker/save.h"
 
-enum { EXIT_AGAIN = 85 };
+enum { EXIT_AGAIN = 85, RESERVE_MS = 5000 };
 
 /* What is known of a lane. */
 struct lane_view {
@@ -174,8 +174,7 @@ static void tell_again(struct work *w, struct attempt *a, const struct contract_
 		log_line(LOG_DEBUG, "%s", e.text);
 }
 
-/* What attempts of its stage take: by what was done here, else anywhere. */
-static int64_t typical_ms(const struct stage *g)
+int64_t contract_typical_ms(const struct stage *g)
 {
 	int64_t done = g->last.ended[CAUSE_DONE];
 
@@ -184,6 +183,11 @@ static int64_t typical_ms(const struct stage *g)
 	if (g->past.done > 0)
 		return g->past.done_ms;
 	return done > 0 ? g->last.run_ms / done : 0;
+}
+
+int64_t contract_reserve_ms(const struct work *w)
+{
+	return w->pipeline->drain_reserve_ms > 0 ? w->pipeline->drain_reserve_ms : RESERVE_MS;
 }
 
 static enum drain_saving saving_of(const struct attempt *a)
@@ -207,7 +211,7 @@ static enum ebb_stop_plan plan_for(const struct attempt *a, const struct contrac
 		.elapsed_ms = (now_ns - a->begun_boot_ns) / 1000000,
 		.done = a->progress_done,
 		.total = a->progress_total,
-		.typical_ms = typical_ms(a->g),
+		.typical_ms = contract_typical_ms(a->g),
 		.saving = saving_of(a),
 		.save_ms = a->save_ms,
 		.like_save_ms = a->g->past.save_ms,

@@ -25,6 +25,11 @@ void contract_drain(struct work *w, const struct contract_stop *stop);
 /* What runs is told that a checkpoint now would be wise. */
 void contract_advise(struct work *w);
 
+/* What attempts of a stage take: by what was done here, else anywhere; 0: not known. */
+int64_t contract_typical_ms(const struct stage *g);
+/* What is kept of the time that is left to the machine, for ebb's own work. */
+int64_t contract_reserve_ms(const struct work *w);
+
 /* The exit code that says "progress saved, run me again". */
 int contract_again(const struct spec *s);
 /* The attempt has ended: what its end means, once it was told to stop. */

@@ -16,11 +16,10 @@
 #include "worker/requests.h"
 
 enum {
-	RESERVE_MS = 5000,       /* of a grace, for what is ebb's own to do */
 	AT_ONCE_MS = 1000,       /* no time to finish anything in */
 	HOOK_MS = 10000,         /* what a hook may take, when nothing else is said */
 	HOOK_LEAST_MS = 100,     /* with less than that it is not begun */
-	LAST_WORDS_MS = 500,     /* kept of the time, after on_drained */
+	LAST_WORDS_MS = 500,     /* kept of the time, after on_drained; at most an eighth */
 };
 
 enum drain_hook { HOOK_ON_REBALANCE, HOOK_ON_NOTICE, HOOK_ON_DRAINED };
@@ -75,12 +74,10 @@ int64_t drain_left_ms(const struct work *w)
 
 static int64_t children_until_ms(const struct work *w)
 {
-	int64_t reserve = w->pipeline->drain_reserve_ms;
-
 	/* Time to die of the signal is given in any case. */
 	if (w->stop_now && w->grace_ms < AT_ONCE_MS)
 		return w->stop_boot_ms + AT_ONCE_MS;
-	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, reserve > 0 ? reserve : RESERVE_MS);
+	return w->stop_boot_ms + drain_budget_ms(w->grace_ms, contract_reserve_ms(w));
 }
 
 /* ---- hooks ---- */
@@ -104,6 +101,13 @@ static void note_skipped(struct drain *d, enum drain_hook which)
 	    hook_names[which]);
 }
 
+static int64_t hooks_until_ms(const struct work *w)
+{
+	int64_t keep = w->grace_ms / 8;
+
+	return w->stop_boot_ms + w->grace_ms - (keep < LAST_WORDS_MS ? keep : LAST_WORDS_MS);
+}
+
 /* Until when at the latest; 0: it does not fit any more. */
 static int64_t hook_until(const struct work *w, enum drain_hook which)
 {
@@ -111,8 +115,7 @@ static int64_t hook_until(const struct work *w, enum drain_hook which)
 	int64_t most = w->opt->hook_timeout_ms > 0 ? w->opt->hook_timeout_ms
 	    : w->pipeline->hook_timeout_ms > 0 ? w->pipeline->hook_timeout_ms : HOOK_MS;
 	int64_t until = now + most;
-	int64_t end = which == HOOK_ON_NOTICE ? children_until_ms(w)
-	    : w->stop_boot_ms + w->grace_ms - LAST_WORDS_MS;
+	int64_t end = which == HOOK_ON_NOTICE ? children_until_ms(w) : hooks_until_ms(w);
 
 	if (which != HOOK_ON_REBALANCE && end < until)
 		until = end;
@@ -157,7 +160,7 @@ static void step_hook(struct work *w)
 	if (w->stop_level > 0 && d->which == HOOK_ON_NOTICE)
 		hook_hurry(d->hook, children_until_ms(w));
 	else if (w->stop_level > 0)
-		hook_hurry(d->hook, w->stop_boot_ms + w->grace_ms - LAST_WORDS_MS);
+		hook_hurry(d->hook, hooks_until_ms(w));
 	if (!hook_ended(d->hook, &end))
 		return;
 	hook_destroy(d->hook);
@@ -199,7 +202,7 @@ static void begin_drain(struct work *w, const char *why)
 	d->hook_open = true;
 	loop_drop_waiting(w);
 	loop_learn(w);
-	event_note_drain(w, d->by_platform ? "notice" : "drain", why);
+	event_note_drain(w, d->by_platform, why);
 	say_drain(w, why);
 }
 

@@ -194,6 +194,7 @@ static void record_end(struct attempt *a)
 {
 	a->rec.epoch = a->shard.s.epoch;
 	a->rec.worker = a->w->me.id;
+	a->rec.by_notice = a->stopped && a->w->stop_reason == EBB_STOP_NOTICE;
 	a->op.exec = exec_end;
 	a->op.done = done_end;
 	a->op.urgent = a->w->stop_level > 0; /* others may wait for it */

@@ -13,6 +13,7 @@ struct event_op {
 	struct work *w;
 	struct ledger_event ev;
 	void (*done)(struct work *w);
+	bool notice;
 };
 
 static void fill_event(struct ledger_event *ev, const struct work *w, const char *kind,
@@ -38,7 +39,8 @@ enum status event_put(struct ledger *l, const struct work *w, const char *kind, 
 static enum status exec_drain_event(struct ledger *l, struct op *op, struct error *e)
 {
 	struct event_op *o = (struct event_op *)op;
-	const struct ledger_drain leaving = {.who = o->w->me.name, .reason = o->ev.text};
+	const struct ledger_drain leaving = {.who = o->w->me.name, .reason = o->ev.text,
+	    .notice = o->notice};
 	int64_t n;
 	enum status st = ledger_worker_drain(l, o->w->opt->run.id, &leaving, &n, e);
 
@@ -76,12 +78,13 @@ static struct event_op *event_make(struct work *w, const char *kind, const char 
 	return o;
 }
 
-void event_note_drain(struct work *w, const char *kind, const char *why)
+void event_note_drain(struct work *w, bool notice, const char *why)
 {
-	struct event_op *o = event_make(w, kind, why);
+	struct event_op *o = event_make(w, notice ? "notice" : "drain", why);
 
 	if (o == NULL)
 		return;
+	o->notice = notice;
 	o->op.exec = exec_drain_event;
 	committer_submit(w->committer, &o->op);
 }

@@ -8,6 +8,7 @@
 #include "notice/watch.h"
 #include "worker/contract.h"
 #include "worker/drain.h"
+#include "worker/life.h"
 #include "worker/loop.h"
 #include "worker/requests.h"
 
@@ -38,9 +39,68 @@ static void log_notice(struct work *w, const struct notice *n)
 	buf_free(&text);
 }
 
+/* What stands in the worker's row. */
+struct row_op {
+	struct op op;
+	struct work *w;
+	struct notice_machine machine;
+	bool warned;
+};
+
+static enum status exec_describe(struct ledger *l, struct op *op, struct error *e)
+{
+	const struct row_op *o = (const struct row_op *)op;
+	const struct notice_machine *m = &o->machine;
+	const struct ledger_node node = {.node = m->node, .zone = m->zone, .instance_type = m->type,
+	    .lifecycle = o->w->opt->lifecycle != NULL ? "" : m->lifecycle,
+	    .life_until_boot_ms = m->life_until_boot_ms};
+
+	return ledger_worker_describe(l, o->w->me.id, &node, e);
+}
+
+static enum status exec_warn(struct ledger *l, struct op *op, struct error *e)
+{
+	const struct row_op *o = (const struct row_op *)op;
+	int64_t n;
+
+	return ledger_worker_warn(l, o->w->opt->run.id, o->w->me.name, o->warned, &n, e);
+}
+
+/* Whatever keeps it from being written shows in the committer's health. */
+static void done_row(struct op *op)
+{
+	free(op);
+}
+
+static void put_row(struct work *w, bool warned,
+    enum status (*exec)(struct ledger *l, struct op *op, struct error *e))
+{
+	struct row_op *o = mem_zero(sizeof(*o));
+
+	if (o == NULL) {
+		log_line(LOG_WARN, "%s: out of memory", w->opt->run.name);
+		return;
+	}
+	o->op.exec = exec;
+	o->op.done = done_row;
+	o->w = w;
+	o->machine = w->heard->machine;
+	o->warned = warned;
+	committer_submit(w->committer, &o->op);
+}
+
+static void set_warned(struct work *w, bool warned)
+{
+	life_set_warned(w, warned);
+	put_row(w, warned, exec_warn);
+}
+
 static void be_careful(struct work *w, const struct notice *n)
 {
 	log_notice(w, n);
+	set_warned(w, true);
+	if (w->stop_level == 0 && event_note(w, "replace", n->source, NULL) != ST_OK)
+		log_line(LOG_WARN, "%s: out of memory", w->opt->run.name);
 	contract_advise(w);
 	drain_warn(w, n);
 }
@@ -62,14 +122,19 @@ void heard_notice(struct work *w, const struct notice *n)
 		log_notice(w, n);
 		if (h->ends.deadline_boot_ms == 0 || n->deadline_boot_ms < h->ends.deadline_boot_ms)
 			h->ends = *n;
+		life_set_end(w, h->ends.deadline_boot_ms);
 		break;
 	case NOTICE_DRAIN:
 		drain_notice(w, n);
 		break;
 	case NOTICE_RELAX:
 		log_notice(w, n);
-		if (strcmp(h->ends.id, n->id) == 0)
+		if (n->was == NOTICE_REBALANCE) {
+			set_warned(w, false);
+		} else if (strcmp(h->ends.id, n->id) == 0) {
 			memset(&h->ends, 0, sizeof(h->ends));
+			life_set_end(w, h->machine.life_until_boot_ms);
+		}
 		break;
 	}
 }
@@ -77,6 +142,9 @@ void heard_notice(struct work *w, const struct notice *n)
 static void heard_machine(struct work *w, const struct notice_machine *m)
 {
 	w->heard->machine = *m;
+	if (w->heard->ends.deadline_boot_ms == 0)
+		life_set_end(w, m->life_until_boot_ms);
+	put_row(w, false, exec_describe);
 }
 
 static void on_words(uv_poll_t *p, int status, int events)

@@ -9,6 +9,7 @@
 #include "worker/contract.h"
 #include "worker/drain.h"
 #include "worker/heard.h"
+#include "worker/life.h"
 #include "worker/requests.h"
 
 enum { OTHERS_EVERY_MS = 500 };
@@ -384,6 +385,7 @@ void loop_tick(struct work *w)
 		w->finishing = false;
 		loop_look(w, has_room(w));
 		aside_look(w);
+		life_look(w);
 	}
 	loop_step(w);
 }

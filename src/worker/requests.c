@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "notice/stop_file.h"
 #include "worker/drain.h"
+#include "worker/life.h"
 #include "worker/loop.h"
 #include "worker/sweep.h"
 
@@ -18,6 +19,9 @@ struct news {
 	int64_t drain_boot_ms;
 	int64_t drain_deadline_boot_ms;
 	char drain_reason[64];
+	bool drain_notice;
+	bool warned;
+	int64_t life_until_boot_ms;
 	enum run_state state;
 	int generation;      /* the run's newest; 0: nothing was read yet */
 	bool stages;         /* that the stages were read too */
@@ -107,6 +111,9 @@ static enum status read_news(struct requests *r, struct ledger *l, struct news *
 	n->drain_boot_ms = me.drain_boot_ms;
 	n->drain_deadline_boot_ms = me.drain_deadline_boot_ms;
 	memcpy(n->drain_reason, me.drain_reason, sizeof(n->drain_reason));
+	n->drain_notice = me.drain_notice;
+	n->warned = me.warned_boot_ms != 0;
+	n->life_until_boot_ms = me.life_until_boot_ms;
 	if (!atomic_load(&r->waiting))
 		return ST_OK;
 	st = ledger_run_stages(l, opt->run.id, opt->run.generation, stage, r->w->n_stages, &got, e);
@@ -145,6 +152,17 @@ void requests_blocked(struct ledger *l, void *work)
 
 /* ---- on the loop's thread ---- */
 
+/* Somebody has passed on what the platform said. */
+static void obey_notice(struct work *w, const struct news *n)
+{
+	struct notice by;
+
+	notice_begin(&by, NOTICE_TAKEN, "notify", n->drain_boot_ms, sys_wall_ns() / 1000000);
+	by.deadline_boot_ms = n->drain_deadline_boot_ms;
+	notice_text(by.detail, sizeof(by.detail), n->drain_reason, strlen(n->drain_reason));
+	drain_notice(w, &by);
+}
+
 static void obey_drain(struct requests *r, const struct news *n)
 {
 	struct work *w = r->w;
@@ -162,7 +180,10 @@ static void obey_drain(struct requests *r, const struct news *n)
 	r->drain_seen = true;
 	if (newer)
 		r->deadline_boot_ms = n->drain_deadline_boot_ms;
-	drain_wish(w, why, newer ? n->drain_deadline_boot_ms : 0);
+	if (n->drain_notice && (newer || w->stop_level == 0))
+		obey_notice(w, n);
+	else
+		drain_wish(w, why, newer ? n->drain_deadline_boot_ms : 0);
 }
 
 static void end_attempts(struct work *w, enum cause cause)
@@ -212,6 +233,7 @@ void requests_step(struct work *w)
 	if (!fresh)
 		return;
 	obey_drain(r, &n);
+	life_take_row(w, n.life_until_boot_ms, n.warned);
 	if (n.generation > w->opt->run.generation)
 		obey_renewal(w, n.generation);
 	else if (n.state == RUN_CANCELLED)

@@ -38,8 +38,8 @@ void requests_wait_for_work(struct work *w, bool waiting);
 enum status event_put(struct ledger *l, const struct work *w, const char *kind, const char *text,
     struct error *e) MUST_USE;
 /* On the loop's thread: this worker drains, which stands in its row too; with the
- * next group. `kind` is "drain" or "notice". */
-void event_note_drain(struct work *w, const char *kind, const char *why);
+ * next group. `notice`: its machine is taken away. */
+void event_note_drain(struct work *w, bool notice, const char *why);
 /* On the loop's thread: a line with the next group; `done` (NULL is fine) is called on
  * the loop when it is written, or cannot be. ST_NO_MEMORY: it never is. */
 enum status event_note(struct work *w, const char *kind, const char *text,

@@ -171,6 +171,7 @@ struct stage {
 	bool success_seen;        /* some attempt of it was done, ever */
 	bool save_seen;           /* some attempt of it here has made a checkpoint */
 	struct ledger_past past;  /* of all its workers, when this one began to stop */
+	int64_t left_since_boot_ms; /* left to workers that are not warned; 0: not (life.c) */
 };
 
 enum { INFLIGHT_MAX = 1024 };
@@ -236,6 +237,13 @@ struct work {
 	int64_t last_look_ms;
 	bool start_said;
 	bool closing;             /* the loop only waits for pool threads now */
+	/* life.c: */
+	int64_t life_until_boot_ms; /* when the machine's known life ends; 0: not known */
+	bool warned;              /* it may be taken away soon */
+	int64_t row_life_until_boot_ms; /* these two as the worker's row says */
+	bool row_warned;
+	bool others_stay;         /* while warned: another worker is neither that nor leaving */
+	bool asking_others;
 	int64_t oom_kills;        /* wrap_oom_kills at the last look */
 	struct worker_result *result;
 };

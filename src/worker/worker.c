@@ -98,6 +98,9 @@ static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 	    : w->opt->pool);
 	(void)snprintf(me->lifecycle, sizeof(me->lifecycle), "%s", w->opt->lifecycle == NULL ? ""
 	    : w->opt->lifecycle);
+	/* Until the platform says how it calls this machine. */
+	if (gethostname(me->node, sizeof(me->node) - 1) == -1)
+		me->node[0] = '\0';
 	st = sys_boot_id(me->boot_id, e);
 	if (st == ST_OK)
 		st = register_me(w, l, e);
@@ -383,7 +386,8 @@ static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 {
 	const struct retry_policy *policies[PIPELINE_STAGES_MAX];
 	const struct ledger_burial how = {.cause = w->end_cause, .policy = policies,
-	    .n_policies = pipeline_policies(w->pipeline, policies), .ran_ms = ran_here, .arg = w};
+	    .n_policies = pipeline_policies(w->pipeline, policies), .ran_ms = ran_here, .arg = w,
+	    .by_notice = w->stop_reason == EBB_STOP_NOTICE};
 	int64_t lost;
 	enum status st = ledger_begin(l, e);
 

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 import ebbcli  # noqa: E402
+import played  # noqa: E402
 
 DEFAULT_LIMIT = 30
 
@@ -97,3 +98,17 @@ def not_root():
             os.setgid(65534)
             os.setuid(65534)
     return drop
+
+
+@pytest.fixture
+def serve(box):
+    """A function that starts a server; all of them are stopped at the end, with 0."""
+    started = []
+
+    def start(*args, **more):
+        started.append(played.Server(box, *args, **more))
+        return started[-1]
+    yield start
+    for server in started:
+        if server.run.poll() is None:
+            server.stop()

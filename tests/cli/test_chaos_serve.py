@@ -19,6 +19,7 @@ import pytest
 
 import ebbtest
 from ebbtest import ebb_bin, wait_until
+from played import DIRECT, PLAIN, Answer, Server
 
 TOKEN = "X-aws-ec2-metadata-token"
 TTL = TOKEN + "-ttl-seconds"
@@ -28,105 +29,6 @@ PREEMPTED = "/computeMetadata/v1/instance/preempted"
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 GOOGLE = {"Metadata-Flavor": "Google"}
 AZURE = {"Metadata": "true"}
-# No proxy of this machine's, and no redirect that is followed unseen.
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_args):  # pylint: disable=signature-differs
-        return None
-
-
-PLAIN = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
-
-
-class Answer:
-    def __init__(self, response, limit=1 << 20):
-        with response:
-            self.status = response.status
-            self.headers = response.headers
-            self.body = response.read(limit)
-
-    @property
-    def text(self):
-        return self.body.decode()
-
-    def json(self):
-        return json.loads(self.body)
-
-
-class Server:
-    """A started `ebb chaos serve`, and requests to its first machine."""
-
-    def __init__(self, box, cloud, *options, count=1):
-        self.cloud = cloud
-        self.run = box.start(["chaos", "serve", cloud, "--trigger", "now", "--count", count,
-                              *options])
-        self.trigger = box.root / "now"
-        self.box = box
-        wait_until(lambda: self.run.poll() is not None or len(self.ready()) == count, 10, "ready")
-        assert self.run.poll() is None, self.run.result().err
-        self.endpoint = self.ready()[0]["endpoint"]
-        self.port = self.ready()[0]["port"]
-
-    def lines(self):
-        """What is whole on stdout."""
-        whole = self.run.out_path.read_bytes().rpartition(b"\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def ready(self):
-        return [line for line in self.lines() if line.get("ready")]
-
-    def log(self, count=1):
-        """The lines of requests once there are so many: each comes after its answer."""
-        def lines():
-            return [line for line in self.lines() if "path" in line]
-        wait_until(lambda: len(lines()) >= count, 5, "%d requests in the log" % count)
-        return lines()
-
-    def did(self):
-        return [line for line in self.lines() if "command" in line]
-
-    def ask(self, path, method="GET", headers=None, data=None, timeout=20, endpoint=None):
-        request = urllib.request.Request((endpoint or self.endpoint) + path, method=method,
-                                         headers=headers or {}, data=data)
-        try:
-            return Answer(PLAIN.open(request, timeout=timeout))
-        except urllib.error.HTTPError as e:
-            return Answer(e)
-
-    def tell(self, *lines):
-        """Commands by the trigger file; returns what was made of them."""
-        before = len(self.did())
-        draft = self.box.root / "draft"
-        draft.write_text("".join(line + "\n" for line in lines))
-        draft.rename(self.trigger)
-        wait_until(lambda: len(self.did()) == before + len(lines), 5, "commands are done")
-        assert not self.trigger.exists()
-        return [line["done"] for line in self.did()[before:]]
-
-    def stop(self):
-        self.run.proc.terminate()
-        r = self.run.wait(5)
-        r.check_words()
-        assert r.code == 0, r.err
-        return r
-
-
-@pytest.fixture
-def serve(box):
-    """A function that starts a server; all of them are stopped at the end, with 0."""
-    started = []
-
-    def start(*args, **more):
-        started.append(Server(box, *args, **more))
-        return started[-1]
-    yield start
-    for server in started:
-        if server.run.poll() is None:
-            server.stop()
-
-
 def token(server, seconds="21600"):
     answer = server.ask("/latest/api/token", "PUT", {TTL: seconds})
     assert answer.status == 200, answer.text
@@ -492,11 +394,11 @@ def test_gcp_waits_for_the_change(serve):
              for more in ("", "&last_etag=" + first.headers["ETag"], "&timeout_sec=20&alt=json")]
     waits.append(in_thread(server.ask, "/computeMetadata/v1/?recursive=true&wait_for_change=true",
                            headers=GOOGLE))
-    wait_until(lambda: polling(server) == 4, 5, "all wait")
+    server.wait_for_waiting(4)
     # What does not concern a value does not answer those who wait for it.
     server.tell("maintenance")
     assert waits.pop()().json()["instance"]["maintenanceEvent"] == "TERMINATE_ON_HOST_MAINTENANCE"
-    assert polling(server) == 3
+    assert len(server.log(2)) == 2 and polling(server) == 3
     server.tell("notice")
     answers = [w() for w in waits]
     assert [a.text for a in answers] == ["TRUE", "TRUE", '"TRUE"']
@@ -507,15 +409,21 @@ def test_gcp_waits_for_the_change(serve):
         assert said.text == "TRUE"
 
 
+def has_inotify(pid):
+    return any("inotify" in os.readlink(fd) for fd in Path("/proc/%d/fd" % pid).iterdir())
+
+
 @pytest.mark.alone
 def test_gcp_is_quick_after_the_change(serve):
-    server = serve("gcp")
+    server = serve("gcp", "--log")
+    if not has_inotify(server.run.pid):
+        pytest.skip("other programs of this user hold all inotify instances of this machine")
     took = []
     for command, value in (("notice", "TRUE"), ("withdraw", "FALSE")) * 5:
         done = []
         wait = in_thread(lambda d=done: (server.ask(PREEMPTED + "?wait_for_change=true",
                                                     headers=GOOGLE).text, d.append(time.monotonic())))
-        wait_until(lambda: polling(server) == 1, 5, "it waits")
+        server.wait_for_waiting(len(took) + 1)
         begin = time.monotonic()
         server.trigger.write_text(command + "\n")
         assert wait()[0] == value
@@ -735,22 +643,22 @@ def test_several_machines(serve, box):
 
 
 def test_the_end_closes_those_who_wait(serve):
-    server = serve("gcp")
+    server = serve("gcp", "--log")
     with socket.create_connection(("127.0.0.1", server.port)) as s:
         s.sendall(b"GET %s?wait_for_change=true HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\n\r\n"
                   % PREEMPTED.encode())
         s.settimeout(10)
-        wait_until(lambda: polling(server) == 1, 5, "it waits")
+        server.wait_for_waiting(1)
         server.tell("end")
         assert s.recv(100) == b""
 
 
 def test_it_ends_while_clients_wait(serve):
-    server = serve("gcp")
+    server = serve("gcp", "--log")
     with socket.create_connection(("127.0.0.1", server.port)) as s:
         s.sendall(b"GET %s?wait_for_change=true HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\n\r\n"
                   % PREEMPTED.encode())
-        wait_until(lambda: polling(server) == 1, 5, "it waits")
+        server.wait_for_waiting(1)
         server.stop()
 
 
@@ -823,6 +731,22 @@ def test_trigger_lines(serve):
 def test_a_trigger_that_was_there_before(serve, box):
     box.write("now", "notice\n")
     assert serve("aws", "--imds", "v1").ask(SPOT).status == 200
+
+
+def test_a_trigger_without_inotify(box):
+    """A user can have but so many watches on a machine: here none."""
+    alone = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    none = "echo 0 >/proc/sys/user/max_inotify_instances && "
+    if subprocess.run([*alone, none + "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here (unshare --user)")
+    run = box.start([*alone[1:], none + 'exec "$0" chaos serve aws --imds v1 --trigger now', ebb_bin()],
+                    program=alone[0])
+    wait_until(lambda: b"\n" in run.out_path.read_bytes(), 10, "ready")
+    box.write("now", "notice\n")
+    wait_until(lambda: b'"done":true' in run.out_path.read_bytes(), 5, "done")
+    assert not has_inotify(run.pid)
+    run.proc.terminate()
+    assert run.wait(5).code == 0 and not (box.root / "now").exists()
 
 
 def test_a_trigger_that_is_too_long(serve):

@@ -45,7 +45,8 @@ def test_status_counts_all_stages(two):
     assert all(s["plan_complete"] for s in row["stages"])
     out = two.ebb("status", "r1").out.decode()
     assert "4 of 6 done" in out and re.search(r"stage work +2 of 3 done, 1 failed, sealed", out)
-    assert two.status("r1") == [{**row, "workers": []}]
+    assert two.status("r1") == [{**row, "workers": [], "banned_pools": [],
+                                   "on_demand": {"ready": 0, "leased": 0}}]
 
 
 def test_shards_of_stages(two):

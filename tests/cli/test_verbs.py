@@ -218,7 +218,8 @@ def test_status_json(used):
     assert (second["done"], second["failed"], second["sealed"]) == (1, 1, False)
     assert not first["running"] and first["generation"] == 1
     one = json.loads(used.ebb("status", "--json", "r2").out)["runs"]
-    assert one[0].pop("workers") == [] and one == [second]
+    assert one[0].pop("workers") == [] and one[0].pop("banned_pools") == []
+    assert one[0].pop("on_demand") == {"ready": 0, "leased": 0} and one == [second]
 
 
 def test_status_while_it_runs(box):
@@ -253,7 +254,8 @@ def test_shards_json(used):
         assert row["state"] in STATES
         for a in row["attempts"]:
             assert set(a) == {"epoch", "cause", "exit", "signal", "started_ms", "run_ms", "cpu_ms",
-                              "max_rss_kib", "stdout_bytes", "stderr_bytes", "note"}
+                              "max_rss_kib", "stdout_bytes", "stderr_bytes", "by_notice",
+                              "note"}
             assert a["cause"] in CAUSES
     bad = rows[1]
     assert bad["state"] == "failed" and bad["attempts"][0]["exit"] == 1

@@ -526,6 +526,16 @@ static void made_by_many(void **state)
 
 /* ---- the rest ---- */
 
+/* Instructions of SQLite's machine: a count that no load of this machine changes. */
+static int64_t sqlite_steps;
+
+static int count_step(void *arg)
+{
+	(void)arg;
+	sqlite_steps++;
+	return 0;
+}
+
 static void another_boot_voids_delays(void **state)
 {
 	struct fix *f = *state;
@@ -558,6 +568,108 @@ static void another_boot_voids_delays(void **state)
 	ledger_shard_free(&s);
 	claim_n(l, run.stage, worker, 1, 1, &s);
 	ledger_shard_free(&s);
+	ledger_run_free(&run);
+	ledger_close(l);
+}
+
+/* A shard goes on asking; whom it is left to was of the boot before. */
+static void another_boot_voids_waits(void **state)
+{
+	const struct retry_policy policy = {.on_demand_after = 1, .on_demand_wait_ms = 3600000};
+	struct fix *f = *state;
+	struct ledger_worker w = {.name = "lost", .pid = 1, .lifecycle = "spot"};
+	struct ledger *l;
+	struct ledger_run run;
+	struct ledger_shard s;
+	struct error err;
+	int64_t lost;
+
+	OK(ledger_open(f->path, &making, &l, &err));
+	run = run_make(l, "run");
+	plan_many(l, run.stage, "i", 1);
+	w.run = run.id;
+	OK(sys_boot_id(w.boot_id, &err));
+	OK(ledger_worker_add(l, &w, &err));
+	claim_n(l, run.stage, w.id, 1, 1, &s);
+	ledger_shard_free(&s);
+	OK(worker_end(l, w.id, CAUSE_LOST, &policy, NULL, NULL, &lost, &err));
+	s = shard_at(l, run.stage, 0);
+	assert_true(s.spot_from_boot_ms > sys_boot_ns() / 1000000 + 3000000);
+	ledger_shard_free(&s);
+	OK(ledger_worker_get(l, w.id, &w, &err));
+	assert_true(w.taken_boot_ms > 0);
+	OK(sqlite_exec(sq(l), "UPDATE meta SET value = 'another' WHERE name = 'boot_id';"
+	    "UPDATE worker SET boot_id = 'another'", &err));
+	ledger_close(l);
+	OK(ledger_open(f->path, &writing, &l, &err));
+	s = shard_at(l, run.stage, 0);
+	assert_true(s.s.asks && s.asks_boot_ms == 1 && s.spot_from_boot_ms == 1);
+	ledger_shard_free(&s);
+	OK(ledger_worker_get(l, w.id, &w, &err));
+	assert_int_equal(w.taken_boot_ms, 0);
+	verify_ok(l);
+	ledger_close(l);
+	/* For those who only look too. */
+	OK(ledger_open(f->path, &reading, &l, &err));
+	OK(sqlite_exec(sq(l), "SELECT 1", &err));
+	OK(ledger_worker_get(l, w.id, &w, &err));
+	assert_int_equal(w.taken_boot_ms, 0);
+	ledger_run_free(&run);
+	ledger_close(l);
+}
+
+static int64_t steps_of_claim(struct ledger *l, int64_t stage, int64_t worker)
+{
+	struct ledger_shard s;
+	struct error err;
+	int64_t begun;
+
+	OK(ledger_begin(l, &err));
+	begun = sqlite_steps;
+	claim_n(l, stage, worker, 1, 1, &s);
+	begun = sqlite_steps - begun;
+	ledger_shard_free(&s);
+	ledger_rollback(l);
+	return begun;
+}
+
+/* Claims cost the same however many rows there are; those that ask are the only ones that
+ * are passed by, in the index alone. */
+static void claims_stay_cheap(void **state)
+{
+	struct fix *f = *state;
+	struct ledger_worker w = {.name = "spot", .pid = 1, .lifecycle = "spot", .generation = 1};
+	struct ledger *l;
+	struct ledger_run run;
+	struct error err;
+	int64_t spot;
+	int64_t plain;
+	int64_t asking;
+
+	OK(ledger_open(f->path, &making, &l, &err));
+	sqlite3_progress_handler(sq(l)->db, 1, count_step, NULL);
+	run = run_make(l, "run");
+	plan_many(l, run.stage, "i", 20000);
+	w.run = run.id;
+	OK(sys_boot_id(w.boot_id, &err));
+	w.lease_until_boot_ms = sys_boot_ns() / 1000000 + 60000;
+	OK(ledger_worker_add(l, &w, &err));
+	spot = w.id;
+	(void)snprintf(w.name, sizeof(w.name), "dear");
+	(void)snprintf(w.lifecycle, sizeof(w.lifecycle), "on-demand");
+	OK(ledger_worker_add(l, &w, &err));
+	(void)steps_of_claim(l, run.stage, spot); /* prepares what is to be counted */
+	plain = steps_of_claim(l, run.stage, spot);
+	assert_true(plain < 2000);
+	OK(sqlite_exec(sq(l), "UPDATE shard SET n_taken = 3, asks_since = 5, "
+	    "spot_from = 1 << 60 WHERE ordinal < 1000", &err));
+	(void)steps_of_claim(l, run.stage, spot);
+	asking = steps_of_claim(l, run.stage, spot);
+	print_message("%lld steps, and %lld past 1,000 that ask\n", (long long)plain,
+	    (long long)asking);
+	assert_true(asking < plain + 1000 * 12);
+	(void)steps_of_claim(l, run.stage, w.id);
+	assert_true(steps_of_claim(l, run.stage, w.id) < 2 * plain);
 	ledger_run_free(&run);
 	ledger_close(l);
 }
@@ -624,7 +736,8 @@ int main(void)
 		CASE(damaged_inside), CASE(wrong_counter_is_found), CASE(file_systems),
 		CASE(refused_place), CASE(odd_names), CASE(read_only_folder),
 		CASE(reading_leaves_nothing), CASE(frozen_holder), CASE(reads_beside_a_writer),
-		CASE(made_by_many), CASE(another_boot_voids_delays), CASE(full_disk), CASE(shrinks),
+		CASE(made_by_many), CASE(another_boot_voids_delays), CASE(another_boot_voids_waits),
+		CASE(claims_stay_cheap), CASE(full_disk), CASE(shrinks),
 	};
 
 	return cmocka_run_group_tests_name("ledger on SQLite", tests, NULL, NULL);

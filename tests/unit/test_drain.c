@@ -136,6 +136,48 @@ static void plain_tasks_get_done(void **state)
 	}
 }
 
+/* Typical, left, whole, reserve. */
+static void starts(void **state)
+{
+	static const struct {
+		const char *what;
+		int64_t typical_ms;
+		int64_t left_ms;
+		int64_t whole_ms;
+		int64_t reserve_ms;
+		bool may;
+	} table[] = {
+		{"nothing is known", 0, 5001, 86400000, 5000, true},
+		{"the reserve is reached", 0, 5000, 86400000, 5000, false},
+		{"fits with a quarter more", 100000, 130100, 86400000, 5000, true},
+		{"does not", 100000, 130099, 86400000, 5000, false},
+		{"is over already", 1, -1000, 86400000, 5000, false},
+		{"would fit nowhere", 90000000, 50000, 86400000, 5000, true},
+		{"until the reserve", 90000000, 5000, 86400000, 5000, false},
+		{"fits into the whole, barely", 69115920, 86400000, 86400000, 5000, true},
+		{"too late for it", 69115920, 80000000, 86400000, 5000, false},
+		{"no bound of numbers", INT64_MAX, 6000, 86400000, 5000, true},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (drain_may_start(table[i].typical_ms, table[i].left_ms, table[i].whole_ms,
+		    table[i].reserve_ms) != table[i].may)
+			fail_msg("%s: %d expected", table[i].what, table[i].may);
+	}
+}
+
+static void left_to_others(void **state)
+{
+	(void)state;
+	assert_false(drain_leaves_it(0, 0));
+	assert_false(drain_leaves_it(120000, 0));
+	assert_true(drain_leaves_it(120001, 0));
+	assert_true(drain_leaves_it(INT64_MAX, 299999));
+	assert_false(drain_leaves_it(INT64_MAX, 300000));
+}
+
 static void budgets(void **state)
 {
 	(void)state;
@@ -149,7 +191,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(time_that_remains), cmocka_unit_test(last_moment),
 		cmocka_unit_test(what_is_planned), cmocka_unit_test(plain_tasks_get_done),
-		cmocka_unit_test(budgets),
+		cmocka_unit_test(budgets), cmocka_unit_test(starts),
+		cmocka_unit_test(left_to_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

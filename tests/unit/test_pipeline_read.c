@@ -65,7 +65,7 @@ static const char full[] =
     "    slots: gpu\n"
     "    timeout: 10m\n"
     "    retry: {failures: 4, interruptions: 21, infrastructure: 11, losses: 22, timeouts: 5,\n"
-    "      out_of_memory: 6, backoff: 2s..70s}\n"
+    "      out_of_memory: 6, on_demand_after: 7, on_demand_wait: 90s, backoff: 2s..70s}\n"
     "    allow_failed: 1.5%\n"
     "    on_failed: continue\n"
     "    stop: {signal: USR1, to: group}\n"
@@ -115,6 +115,8 @@ static void everything(void **state)
 	assert_int_equal(s->retry.limit[CAUSE_LOST], 22);
 	assert_int_equal(s->retry.limit[CAUSE_TIMED_OUT], 5);
 	assert_int_equal(s->retry.limit[CAUSE_OUT_OF_MEMORY], 6);
+	assert_int_equal(s->retry.on_demand_after, 7);
+	assert_int_equal(s->retry.on_demand_wait_ms, 90000);
 	assert_int_equal(s->retry.backoff_min_ms, 2000);
 	assert_int_equal(s->retry.backoff_max_ms, 70000);
 	assert_int_equal(s->allow_failed_ppm, 15000);
@@ -175,6 +177,8 @@ static void defaults(void **state)
 	assert_int_equal(s->retry.backoff_min_ms, policy.backoff_min_ms);
 	assert_int_equal(s->retry.backoff_max_ms, policy.backoff_max_ms);
 	assert_int_equal(s->retry.alone_after, policy.alone_after);
+	assert_int_equal(s->retry.on_demand_after, 3);
+	assert_int_equal(s->retry.on_demand_wait_ms, 600000);
 	assert_int_equal(s->n_shell_words, 0);
 	assert_int_equal(r.p.drain_reserve_ms, 0);
 	assert_null(s->records);
