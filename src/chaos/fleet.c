@@ -312,7 +312,7 @@ static enum status fleet_outside_notice(struct fleet *f, struct machine *m, int6
     struct error *e)
 {
 	const struct ledger_drain drain = {.who = m->worker.name, .deadline_boot_ms = deadline_ms,
-	    .reason = "a notice of ebb chaos"};
+	    .reason = "a notice of ebb chaos", .notice = true};
 	int64_t n;
 
 	return ledger_worker_drain(f->o.outside, f->o.run, &drain, &n, e);

@@ -47,11 +47,11 @@ static void judge_say_compared(struct verdict *v, enum check_name check, const s
 
 	str_size(&size, c->bytes);
 	if (c->differences > 0)
-		verdict_set(v, check, CHECK_FAILS, "%lld differences: %s%s", (long long)c->differences,
-		    c->text.data, c->differences > 5 ? "; ..." : "");
+		verdict_set(v, check, CHECK_FAILS, "%lld difference%s: %s%s", (long long)c->differences,
+		    c->differences == 1 ? "" : "s", c->text.data, c->differences > 5 ? "; ..." : "");
 	else
-		verdict_set(v, check, CHECK_HOLDS, "%lld files, %s: %s", (long long)c->files,
-		    size.failed ? "" : size.data, good);
+		verdict_set(v, check, CHECK_HOLDS, "%lld file%s, %s: %s", (long long)c->files,
+		    c->files == 1 ? "" : "s", size.failed ? "" : size.data, good);
 	buf_free(&size);
 }
 
