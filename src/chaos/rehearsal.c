@@ -22,6 +22,7 @@
 #include "chaos/fleet.h"
 #include "chaos/follow.h"
 #include "chaos/judge.h"
+#include "chaos/keeper.h"
 #include "chaos/proctree.h"
 #include "chaos/schedule.h"
 #include "chaos/trace.h"
@@ -40,6 +41,7 @@ struct rehearsal {
 	char *folder;               /* private; NULL: none yet */
 	char token[33];
 	char mark[96];              /* the beginning of those of its processes */
+	struct keeper keeper;
 	int signal_fd;
 	sigset_t old_mask;
 	bool interrupted;
@@ -507,8 +509,11 @@ enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out
 	r->o = o;
 	r->v = out;
 	r->signal_fd = -1;
+	r->keeper.fd = -1;
 	rehearsal_make_token(r);
 	st = rehearsal_catch_signals(r, e);
+	if (st == ST_OK && o->run == NULL)
+		st = keeper_start(r->mark, &r->keeper, e);
 	for (i = 0; st == ST_OK && i < o->x->n_actions; i++)
 		st = rehearsal_load_trace(r, i, e);
 	if (st == ST_OK)
@@ -517,6 +522,7 @@ enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out
 		st = rehearsal_hold(r, e);
 	fleet_destroy(r->fleet);
 	r->fleet = NULL;
+	keeper_stop(&r->keeper);
 	follow_close(&r->follow);
 	ledger_close(r->ledger);
 	r->ledger = NULL;
