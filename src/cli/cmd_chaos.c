@@ -24,8 +24,12 @@ static int chaos_main(int argc, char **argv)
 		options_help(&verb_chaos, &b);
 		return common_print(&b);
 	}
-	log_line(LOG_ERROR, word[0] == '\0' ? "which rehearsal? ebb chaos run or serve; ebb help chaos "
-	    "says more" : "ebb chaos %.60s: there are run and serve; ebb help chaos says more", word);
+	if (word[0] == '\0')
+		log_line(LOG_ERROR, "which rehearsal? ebb chaos run or ebb chaos serve; ebb help chaos "
+		    "says more");
+	else
+		log_line(LOG_ERROR, "ebb chaos %.60s: there are run and serve; ebb help chaos says more",
+		    word);
 	return EXIT_BAD_USAGE;
 }
 
