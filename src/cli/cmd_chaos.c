@@ -10,7 +10,7 @@ static const struct option chaos_options[] = {
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
 };
 
-static const struct verb *const chaos_verbs[] = {&verb_chaos_serve, NULL};
+static const struct verb *const chaos_verbs[] = {&verb_chaos_run, &verb_chaos_serve, NULL};
 
 static int chaos_main(int argc, char **argv)
 {
@@ -24,16 +24,22 @@ static int chaos_main(int argc, char **argv)
 		options_help(&verb_chaos, &b);
 		return common_print(&b);
 	}
-	log_line(LOG_ERROR, word[0] == '\0' ? "which rehearsal? ebb chaos serve; ebb help chaos says "
-	    "more" : "ebb chaos %.60s: there is serve; ebb help chaos says more", word);
+	if (word[0] == '\0')
+		log_line(LOG_ERROR, "which rehearsal? ebb chaos run or ebb chaos serve; ebb help chaos "
+		    "says more");
+	else
+		log_line(LOG_ERROR, "ebb chaos %.60s: there are run and serve; ebb help chaos says more",
+		    word);
 	return EXIT_BAD_USAGE;
 }
 
 const struct verb verb_chaos = {
 	.name = "chaos",
-	.usage = "ebb chaos serve [options] aws|gcp|azure",
-	.summary = "ebb chaos: rehearse interruptions: a cloud's metadata service that gives notice",
+	.usage = "ebb chaos run [options] FILE\n       ebb chaos serve [options] aws|gcp|azure",
+	.summary = "ebb chaos: rehearse interruptions: of a pipeline, or for any program",
 	.text = "examples:\n"
+	    "  ebb chaos run --targets 'PERCENT(50)' logs.yaml\n"
+	    "  ebb help chaos run\n"
 	    "  ebb chaos serve aws --port 1338 --notice-after 30s\n"
 	    "  ebb help chaos serve\n",
 	.options = chaos_options,

@@ -5,6 +5,7 @@
 
 struct verb;
 
+extern const struct verb verb_chaos_run;
 extern const struct verb verb_chaos_serve;
 
 #endif

@@ -12,6 +12,7 @@
 struct run_values {
 	struct work_values work; /* first */
 	struct option_texts set;
+	const char *output_root;
 };
 
 static_assert(offsetof(struct run_values, work) == 0, "the rows of work_options.h count from it");
@@ -22,6 +23,8 @@ static const struct option run_options[] = {
 	WORK_JOBS_OPTION,
 	{0, "state", OPTION_TEXT, WORK_AT(state), "DIR",
 	    "where progress is kept (default $EBB_STATE, else .ebb beside the file)"},
+	{0, "output-root", OPTION_TEXT, offsetof(struct run_values, output_root), "DIR",
+	    "outputs go below DIR instead of the file's folder; inputs stay where they are"},
 	WORK_START_OPTIONS,
 	WORK_OPTIONS,
 	{0, NULL, OPTION_FLAG, 0, NULL, NULL},
@@ -33,6 +36,7 @@ struct run_job {
 	struct pipeline_file file;
 	struct precheck pre;
 	struct work_paths paths;
+	struct buf root;
 };
 
 static void job_free(struct run_job *j)
@@ -40,6 +44,7 @@ static void job_free(struct run_job *j)
 	precheck_free(&j->pre);
 	pipeline_file_free(&j->file);
 	work_paths_free(&j->paths);
+	buf_free(&j->root);
 }
 
 /* Names on the command line are seen from where ebb was started, those in the file
@@ -58,6 +63,12 @@ static enum status read_job(const char *path, struct run_values *v, struct run_j
 		st = work_fill_drive(&v->work, &j->d, e);
 	if (st == ST_OK)
 		st = pipeline_file_read(path, &v->set, &j->file, e);
+	if (st == ST_OK && v->output_root != NULL && v->output_root[0] == '\0')
+		st = error_set(e, ST_CONFIG, "--output-root: expected a folder");
+	if (st == ST_OK && v->output_root != NULL)
+		st = common_absolute(v->output_root, &j->root, e);
+	if (st == ST_OK && v->output_root != NULL)
+		st = pipeline_file_set_root(&j->file, path, j->root.data, e);
 	if (st == ST_OK)
 		st = pipeline_file_enter(path, e);
 	return st == ST_OK ? precheck_run(&j->file.pipeline, &j->file.spots, &j->pre, e) : st;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "model/template.h"
 #include "pipeline/yaml.h"
 
 void pipeline_file_free(struct pipeline_file *f)
@@ -77,6 +78,81 @@ enum status pipeline_file_read(const char *path, const struct option_texts *set,
 	free(names);
 	free(given);
 	buf_free(&text);
+	return st;
+}
+
+static enum status set_stage_root(struct spec *s, const char *root, struct error *e)
+{
+	struct buf whole = {0};
+	char *copy = mem_dup(root, strlen(root));
+
+	buf_printf(&whole, "%s/%s", root, s->out);
+	if (copy == NULL || whole.failed) {
+		free(copy);
+		buf_free(&whole);
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	}
+	free(s->out);
+	free(s->out_root);
+	s->out = whole.data;
+	s->out_root = copy;
+	return ST_OK;
+}
+
+/* The folder's own name is no template, and a link on the way no other folder. */
+static enum status real_root(const char *root, char **out, struct error *e)
+{
+	enum status st = file_mkdirs(root, 0777, e);
+	const char *p;
+
+	if (st != ST_OK)
+		return error_prefix(e, st, "--output-root");
+	*out = realpath(root, NULL);
+	if (*out == NULL)
+		return error_os(e, errno, "--output-root: %s", root);
+	for (p = *out; *p != '\0'; p++) {
+		if (template_match(p) == 0)
+			continue;
+		free(*out);
+		*out = NULL;
+		return error_set(e, ST_CONFIG, "--output-root: \"%.60s\" holds a replacement string, "
+		    "as {} is one; expected a folder without", root);
+	}
+	return ST_OK;
+}
+
+enum status pipeline_file_check_outputs(struct pipeline_file *f, const char *path,
+    struct error *e)
+{
+	const struct pipeline *p = &f->pipeline;
+	size_t i;
+
+	for (i = 0; i < p->n_stages; i++) {
+		const struct pipeline_spot *at = &f->spots.stage[i].output;
+
+		if (p->stage[i].out != NULL && p->stage[i].out[0] == '/')
+			pipeline_problem_add(&f->problems, at->line, at->column, "the output name "
+			    "\"%.60s\" is absolute, and outputs are to go to another folder; expected "
+			    "a name that is seen from there", p->stage[i].out);
+	}
+	return pipeline_problems_status(&f->problems, path, e);
+}
+
+enum status pipeline_file_set_root(struct pipeline_file *f, const char *path, const char *root,
+    struct error *e)
+{
+	struct pipeline *p = &f->pipeline;
+	char *real = NULL;
+	enum status st = pipeline_file_check_outputs(f, path, e);
+	size_t i;
+
+	if (st == ST_OK)
+		st = real_root(root, &real, e);
+	for (i = 0; st == ST_OK && real != NULL && i < p->n_stages; i++) {
+		if (p->stage[i].out != NULL)
+			st = set_stage_root(&p->stage[i], real, e);
+	}
+	free(real);
 	return st;
 }
 

@@ -20,6 +20,15 @@ void pipeline_file_free(struct pipeline_file *f); /* what it owns */
 enum status pipeline_file_read(const char *path, const struct option_texts *set,
     struct pipeline_file *out, struct error *e) MUST_USE;
 
+/* ST_CONFIG with problems: the name of an output is absolute, which cannot be moved. */
+enum status pipeline_file_check_outputs(struct pipeline_file *f, const char *path,
+    struct error *e) MUST_USE;
+/* All outputs go below that folder, which is made where it is missing: names in the
+ * file, which must be relative then, are seen from there. Inputs stay where they are.
+ * ST_CONFIG as above. */
+enum status pipeline_file_set_root(struct pipeline_file *f, const char *path, const char *root,
+    struct error *e) MUST_USE;
+
 /* A line on stderr for each problem, `mark` at its end. */
 void pipeline_file_say(const char *path, const struct pipeline_problems *p, enum log_level level,
     const char *mark);

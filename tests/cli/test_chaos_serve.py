@@ -806,7 +806,7 @@ def test_a_port_that_is_taken(serve, box):
 
 def test_the_first_word(box):
     assert "ebb chaos serve" in box.ebb("chaos", code=2).err
-    assert "there is serve" in box.ebb("chaos", "sreve", code=2).err
+    assert "there are run and serve" in box.ebb("chaos", "sreve", code=2).err
     assert b"ebb chaos serve" in box.ebb("chaos", "--help").out
     whole = box.ebb("chaos", "serve", "--help").out
     assert b"--notice-after" in whole and whole == box.ebb("help", "chaos", "serve").out
