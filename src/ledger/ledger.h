@@ -727,8 +727,9 @@ enum status ledger_lease_release(struct ledger *l, int64_t stage, const char *na
 
 /* ---- events and care ---- */
 
-/* One line of a run's history. Kinds: "start", "join", "leave", "drain",
- * "set-aside", "hand-back", "seal", "cancel", "takeover". */
+/* One line of a run's history. Kinds: "start", "join", "leave", "drain", "notice",
+ * "rebalance", "maintenance", "withdrawn", "drained", "replace", "set-aside",
+ * "hand-back", "seal", "cancel", "takeover": docs/formats-ledger.md. */
 struct ledger_event {
 	int64_t worker;  /* whose it is; 0: nobody's */
 	int64_t wall_ms; /* filled when it is added */

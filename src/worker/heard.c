@@ -99,10 +99,13 @@ static void be_careful(struct work *w, const struct notice *n)
 {
 	log_notice(w, n);
 	set_warned(w, true);
-	if (w->stop_level == 0 && event_note(w, "replace", n->source, NULL) != ST_OK)
-		log_line(LOG_WARN, "%s: out of memory", w->opt->run.name);
 	contract_advise(w);
 	drain_warn(w, n);
+	if (w->stop_level > 0 || w->another_asked)
+		return;
+	w->another_asked = true;
+	if (event_note(w, "replace", n->source, NULL) != ST_OK)
+		log_line(LOG_WARN, "%s: out of memory", w->opt->run.name);
 }
 
 void heard_notice(struct work *w, const struct notice *n)

@@ -194,6 +194,7 @@ struct work {
 	struct requests *requests;
 	struct drain *drain;
 	struct heard *heard;
+	bool another_asked;       /* a machine in place of this one */
 	unsigned platforms;       /* bits of notice/detect.h */
 	FILE *joblog;
 

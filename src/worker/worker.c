@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "model/pool.h"
 #include "worker/account.h"
 #include "worker/aside.h"
 #include "worker/care.h"
@@ -381,6 +382,31 @@ static const char *how_it_left(const struct worker_result *r)
 	return r->drained ? "drained" : r->halted ? "halted" : "nothing left to do";
 }
 
+/* Another machine in place of this one, unless its pool loses too many to be asked. */
+static enum status ask_for_another(struct work *w, struct ledger *l, struct error *e)
+{
+	const struct pool_policy policy = pool_policy_default();
+	const char *pool = w->me.pool[0] == '\0' ? "local" : w->me.pool;
+	int64_t now = sys_boot_ns() / 1000000;
+	int64_t hits[POOL_HITS_MAX];
+	struct pool_view view;
+	char text[160];
+	size_t n = 0;
+	enum status st;
+
+	if (drain_cause(w) == NULL || w->result->sealed || w->another_asked)
+		return ST_OK;
+	st = ledger_pool_hits(l, w->opt->run.id, pool, now - pool_history_ms(&policy), hits,
+	    POOL_HITS_MAX, &n, e);
+	if (st != ST_OK)
+		return st;
+	view = pool_judge(&policy, hits, n, now);
+	(void)snprintf(text, sizeof(text), view.banned_until_ms > now
+	    ? "%s; not from pool %s, which has lost %d machines in a short time" : "%s",
+	    drain_cause(w)->source, pool, view.hits);
+	return event_put(l, w, "replace", text, e);
+}
+
 /* What is left is handed back, and the last is said of the time, in one step. */
 static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 {
@@ -396,8 +422,8 @@ static enum status leave_run(struct work *w, struct ledger *l, struct error *e)
 	st = ledger_worker_end(l, w->me.id, &how, &lost, e);
 	if (st == ST_OK)
 		st = account_record(w->account, l, w->me.id, sys_boot_ns(), e);
-	if (st == ST_OK && drain_cause(w) != NULL && !w->result->sealed)
-		st = event_put(l, w, "replace", drain_cause(w)->source, e);
+	if (st == ST_OK)
+		st = ask_for_another(w, l, e);
 	if (st == ST_OK)
 		st = event_put(l, w, "leave", how_it_left(w->result), e);
 	if (st == ST_OK)
