@@ -108,6 +108,22 @@ enum notice_response notice_response(const struct notice *n, int64_t now_boot_ms
 	return NOTICE_GO_ON;
 }
 
+bool notice_keep_end(struct notice *ends, const struct notice *n)
+{
+	bool same = ends->deadline_boot_ms != 0 && strcmp(ends->id, n->id) == 0 &&
+	    strcmp(ends->source, n->source) == 0;
+
+	if (n->kind == NOTICE_WITHDRAWN) {
+		if (same)
+			memset(ends, 0, sizeof(*ends));
+		return same;
+	}
+	if (!same && ends->deadline_boot_ms != 0 && ends->deadline_boot_ms <= n->deadline_boot_ms)
+		return false;
+	*ends = *n;
+	return true;
+}
+
 static void json_member(struct buf *out, const char *name, const char *value)
 {
 	if (value[0] == '\0')

@@ -76,6 +76,11 @@ enum notice_response {
 enum { NOTICE_NEAR_MS = 150000 };
 enum notice_response notice_response(const struct notice *n, int64_t now_boot_ms);
 
+/* Keeps in *ends (deadline 0: nothing yet) the announced end of the machine that comes
+ * first: takes one that is an NOTICE_END_OF_LIFE, one of the same source and id in place
+ * of what that said before, and forgets one that is withdrawn. True: *ends has changed. */
+bool notice_keep_end(struct notice *ends, const struct notice *n);
+
 /* One line of JSON without a line end: docs/formats.md. */
 void notice_json(const struct notice *n, int64_t now_boot_ms, struct buf *out);
 /* One line for people. */

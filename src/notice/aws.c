@@ -48,6 +48,7 @@ static const char *const aws_paths[AWS_N_STEPS] = {
 struct aws_said {
 	bool said;
 	char what[128];
+	char id[NOTICE_ID_MAX];   /* of the platform's own event; "" */
 };
 
 struct aws_state {
@@ -168,20 +169,28 @@ static void aws_take_token(struct aws_state *s, const struct source_answer *a,
 
 /* ---- notices ---- */
 
+static void aws_withdraw(struct aws_said *said, enum notice_kind kind,
+    const struct source_answer *a, struct source_sink *sink)
+{
+	struct notice n;
+
+	source_notice(a, "aws", NOTICE_WITHDRAWN, &n);
+	n.was = kind;
+	memcpy(n.id, said->id, sizeof(n.id));
+	said->id[0] = '\0';
+	sink->event(sink, &n);
+}
+
 /* True when this is news for its path; "" is nothing. Tells when it was taken back. */
 static bool aws_is_news(struct aws_state *s, enum aws_step step, const char *what,
     enum notice_kind kind, const struct source_answer *a, struct source_sink *sink)
 {
 	struct aws_said *said = &s->said[step];
-	struct notice n;
 
 	if (strncmp(said->what, what, sizeof(said->what) - 1) == 0)
 		return false;
-	if (what[0] == '\0' && said->said) {
-		source_notice(a, "aws", NOTICE_WITHDRAWN, &n);
-		n.was = kind;
-		sink->event(sink, &n);
-	}
+	if (what[0] == '\0' && said->said)
+		aws_withdraw(said, kind, a, sink);
 	(void)snprintf(said->what, sizeof(said->what), "%s", what);
 	said->said = what[0] != '\0';
 	return said->said;
@@ -292,9 +301,11 @@ static void aws_fill_maintenance(const json_t *o, const struct source_answer *a,
 static bool aws_take_maintenance(struct aws_state *s, const json_t *list,
     const struct source_answer *a, struct source_sink *sink)
 {
+	struct aws_said *said = &s->said[AWS_STEP_MAINTENANCE];
 	struct notice best = {.deadline_boot_ms = 0};
 	struct notice n;
 	char what[128] = "";
+	bool holds = false; /* what was said last */
 	json_t *o;
 	size_t i;
 	int64_t at;
@@ -307,13 +318,19 @@ static bool aws_take_maintenance(struct aws_state *s, const json_t *list,
 		if (strcmp(notice_json_text(o, "State"), "active") != 0 || !date_http(begin, &at))
 			continue;
 		aws_fill_maintenance(o, a, at, &n);
+		holds = holds || strcmp(n.id, said->id) == 0;
 		if (!aws_matters_more(&n, &best))
 			continue;
 		best = n;
 		(void)snprintf(what, sizeof(what), "%.60s %.60s", n.id, begin);
 	}
-	if (aws_is_news(s, AWS_STEP_MAINTENANCE, what, NOTICE_MAINTENANCE, a, sink))
+	/* Another one is left of those that there were. */
+	if (what[0] != '\0' && said->said && !holds)
+		aws_withdraw(said, NOTICE_MAINTENANCE, a, sink);
+	if (aws_is_news(s, AWS_STEP_MAINTENANCE, what, NOTICE_MAINTENANCE, a, sink)) {
+		memcpy(said->id, best.id, sizeof(said->id));
 		sink->event(sink, &best);
+	}
 	return true;
 }
 

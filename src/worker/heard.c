@@ -1,7 +1,6 @@
 #include "worker/heard.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "base/sys.h"
@@ -25,6 +24,15 @@ struct heard {
 static int64_t heard_now_ms(void)
 {
 	return sys_boot_ns() / 1000000;
+}
+
+/* What is announced counts, and what the machine itself cannot outlive. */
+static void know_end(struct work *w)
+{
+	int64_t ends = w->heard->ends.deadline_boot_ms;
+	int64_t life = w->heard->machine.life_until_boot_ms;
+
+	life_set_end(w, ends == 0 || (life != 0 && life < ends) ? life : ends);
 }
 
 static void log_notice(struct work *w, const struct notice *n)
@@ -123,21 +131,18 @@ void heard_notice(struct work *w, const struct notice *n)
 		break;
 	case NOTICE_END_OF_LIFE:
 		log_notice(w, n);
-		if (h->ends.deadline_boot_ms == 0 || n->deadline_boot_ms < h->ends.deadline_boot_ms)
-			h->ends = *n;
-		life_set_end(w, h->ends.deadline_boot_ms);
+		if (notice_keep_end(&h->ends, n))
+			know_end(w);
 		break;
 	case NOTICE_DRAIN:
 		drain_notice(w, n);
 		break;
 	case NOTICE_RELAX:
 		log_notice(w, n);
-		if (n->was == NOTICE_REBALANCE) {
+		if (n->was == NOTICE_REBALANCE)
 			set_warned(w, false);
-		} else if (strcmp(h->ends.id, n->id) == 0) {
-			memset(&h->ends, 0, sizeof(h->ends));
-			life_set_end(w, h->machine.life_until_boot_ms);
-		}
+		else if (notice_keep_end(&h->ends, n))
+			know_end(w);
 		break;
 	}
 }
@@ -145,8 +150,7 @@ void heard_notice(struct work *w, const struct notice *n)
 static void heard_machine(struct work *w, const struct notice_machine *m)
 {
 	w->heard->machine = *m;
-	if (w->heard->ends.deadline_boot_ms == 0)
-		life_set_end(w, m->life_until_boot_ms);
+	know_end(w);
 	put_row(w, false, exec_describe);
 }
 

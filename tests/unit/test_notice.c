@@ -167,6 +167,43 @@ static void test_responses(void **state)
 	assert_int_equal(notice_response(&n, 0), NOTICE_GO_ON);
 }
 
+static struct notice maintenance(const char *id, int64_t deadline)
+{
+	struct notice n = make(NOTICE_MAINTENANCE, NOTICE_REBOOT, deadline);
+
+	(void)snprintf(n.id, sizeof(n.id), "%s", id);
+	return n;
+}
+
+static void test_kept_ends(void **state)
+{
+	struct notice ends = {.deadline_boot_ms = 0};
+	struct notice n = maintenance("a", 5000000);
+
+	(void)state;
+	assert_true(notice_keep_end(&ends, &n));
+	n = maintenance("b", 6000000);
+	assert_false(notice_keep_end(&ends, &n)); /* the first one comes first */
+	assert_int_equal(ends.deadline_boot_ms, 5000000);
+	n = maintenance("a", 9000000);
+	assert_true(notice_keep_end(&ends, &n)); /* put off */
+	assert_int_equal(ends.deadline_boot_ms, 9000000);
+	n = maintenance("b", 6000000);
+	assert_true(notice_keep_end(&ends, &n));
+	n.kind = NOTICE_WITHDRAWN;
+	n.was = NOTICE_MAINTENANCE;
+	(void)snprintf(n.id, sizeof(n.id), "a");
+	assert_false(notice_keep_end(&ends, &n));
+	assert_int_equal(ends.deadline_boot_ms, 6000000);
+	(void)snprintf(n.id, sizeof(n.id), "b");
+	(void)snprintf(n.source, sizeof(n.source), "gcp");
+	assert_false(notice_keep_end(&ends, &n)); /* somebody else's */
+	(void)snprintf(n.source, sizeof(n.source), "aws");
+	assert_true(notice_keep_end(&ends, &n));
+	assert_int_equal(ends.deadline_boot_ms, 0);
+	assert_false(notice_keep_end(&ends, &n));
+}
+
 static void test_deadlines(void **state)
 {
 	struct notice n = make(NOTICE_TAKEN, NOTICE_TERMINATE, 1090000);
@@ -348,6 +385,7 @@ int main(void)
 		cmocka_unit_test(test_http_dates),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_kept_ends),
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_json_of_hostile_words),

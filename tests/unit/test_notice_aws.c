@@ -505,9 +505,43 @@ static void test_maintenance(void **state)
 	assert_int_equal(c->n, 2);
 	assert_int_equal(c->event[1].kind, NOTICE_WITHDRAWN);
 	assert_int_equal(c->event[1].was, NOTICE_MAINTENANCE);
+	assert_string_equal(c->event[1].id, "e2");
 	v.maintenance = "{}";
 	serve_until(c, &v, MAINTENANCE);
 	assert_non_null(strstr(c->trouble, "not what it should be"));
+	case_end(c);
+}
+
+/* What is put off is told anew; of two, the one that is left when the other is cancelled. */
+static void test_maintenance_changes(void **state)
+{
+	struct service v = quiet;
+	struct notice_case *c = begin(&v);
+
+	(void)state;
+	v.maintenance = "[" EVENT("instance-stop", "active", "a", "23 Nov 2026 09:00:00 GMT") ","
+	    EVENT("instance-stop", "active", "b", "24 Nov 2026 09:00:00 GMT") "]";
+	serve_until(c, &v, MAINTENANCE);
+	assert_string_equal(c->event[0].id, "a");
+	v.maintenance = "[" EVENT("instance-stop", "active", "a", "23 Nov 2026 10:00:00 GMT") ","
+	    EVENT("instance-stop", "active", "b", "24 Nov 2026 09:00:00 GMT") "]";
+	serve_until(c, &v, MAINTENANCE);
+	assert_int_equal(c->n, 2);
+	assert_int_equal(c->event[1].kind, NOTICE_MAINTENANCE);
+	assert_string_equal(c->event[1].id, "a");
+	v.maintenance = "[" EVENT("instance-stop", "completed", "a", "23 Nov 2026 10:00:00 GMT") ","
+	    EVENT("instance-stop", "active", "b", "24 Nov 2026 09:00:00 GMT") "]";
+	serve_until(c, &v, MAINTENANCE);
+	assert_int_equal(c->n, 4);
+	assert_int_equal(c->event[2].kind, NOTICE_WITHDRAWN);
+	assert_string_equal(c->event[2].id, "a");
+	assert_int_equal(c->event[3].kind, NOTICE_MAINTENANCE);
+	assert_string_equal(c->event[3].id, "b");
+	v.maintenance = NULL;
+	serve_until(c, &v, MAINTENANCE);
+	assert_int_equal(c->n, 5);
+	assert_int_equal(c->event[4].kind, NOTICE_WITHDRAWN);
+	assert_string_equal(c->event[4].id, "b");
 	case_end(c);
 }
 
@@ -580,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_rebalance),
 		cmocka_unit_test(test_termination_time),
 		cmocka_unit_test(test_maintenance),
+		cmocka_unit_test(test_maintenance_changes),
 		cmocka_unit_test(test_far_maintenance),
 		cmocka_unit_test(test_autoscaling),
 		cmocka_unit_test(test_pace),
