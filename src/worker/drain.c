@@ -34,7 +34,6 @@ struct drain {
 	bool hook_open;          /* on_drained was not begun yet */
 	bool said;               /* "drained" */
 	bool saying;             /* it is on its way to the ledger */
-	size_t held;             /* attempts that ran when it began */
 	size_t finished;
 	size_t saved;
 	size_t handed_back;
@@ -198,7 +197,6 @@ static void begin_drain(struct work *w, const char *why)
 	w->stop_boot_ms = drain_now_ms();
 	w->finishing = false;
 	w->result->drained = true;
-	d->held = w->sent;
 	d->hook_open = true;
 	loop_drop_waiting(w);
 	loop_learn(w);
@@ -221,16 +219,19 @@ static void tell_all(struct work *w)
 
 static void bring_closer(struct work *w, int64_t deadline_boot_ms)
 {
+	struct notice *by = &w->drain->by;
 	int64_t begun = w->stop_level > 0 ? w->stop_boot_ms : drain_now_ms();
 	int64_t grace = deadline_boot_ms - begun > 0 ? deadline_boot_ms - begun : 0;
 
 	if (w->stop_level == 0 || grace < w->grace_ms) {
 		w->grace_ms = grace;
 		w->stop_now = w->stop_now || deadline_boot_ms - drain_now_ms() < AT_ONCE_MS;
+		if (w->stop_level > 0) /* hooks that come are told this one */
+			by->deadline_boot_ms = deadline_boot_ms;
 	}
 }
 
-static void wish(struct work *w, const char *source, const char *why, int64_t deadline_boot_ms)
+void drain_wish(struct work *w, const char *source, const char *why, int64_t deadline_boot_ms)
 {
 	struct drain *d = w->drain;
 
@@ -246,9 +247,11 @@ static void wish(struct work *w, const char *source, const char *why, int64_t de
 	tell_all(w);
 }
 
-void drain_wish(struct work *w, const char *why, int64_t deadline_boot_ms)
+/* It leaves already, as somebody wished; now it has to. */
+static void note_taken(struct work *w, const char *why)
 {
-	wish(w, "drain", why, deadline_boot_ms);
+	log_line(LOG_INFO, "%s: %s", w->opt->run.name, why);
+	event_note_drain(w, true, why);
 }
 
 void drain_notice(struct work *w, const struct notice *n)
@@ -257,20 +260,25 @@ void drain_notice(struct work *w, const struct notice *n)
 	int64_t deadline = notice_deadline_boot_ms(n, w->opt->grace_given ? w->opt->grace_ms : -1);
 	struct buf why = {0};
 	bool first = w->stop_level == 0;
+	bool news = !d->by_platform;
 
 	bring_closer(w, deadline);
-	if (!d->by_platform) {
+	if (news) {
 		d->by = *n;
 		d->by_platform = true;
 		d->by.deadline_boot_ms = deadline;
 		w->stop_reason = EBB_STOP_NOTICE;
 	}
-	if (!first)
+	if (!first && !news)
 		return;
 	notice_say(&d->by, drain_now_ms(), &why);
-	begin_drain(w, why.failed ? n->source : why.data);
+	if (first)
+		begin_drain(w, why.failed ? n->source : why.data);
+	else
+		note_taken(w, why.failed ? n->source : why.data);
 	buf_free(&why);
-	tell_all(w);
+	if (first)
+		tell_all(w);
 }
 
 void drain_warn(struct work *w, const struct notice *n)
@@ -302,13 +310,15 @@ void drain_signal(struct work *w, int sig)
 		if (platforms != 0)
 			signal_is_notice(w, platforms, name);
 		else
-			wish(w, "signal", name, 0);
+			drain_wish(w, "signal", name, 0);
 	} else if (sig == SIGINT || w->result->halted) {
 		w->result->drained = true;
 		w->result->interrupted = w->result->interrupted || sig == SIGINT;
 		w->stop_level = 2;
-	} else if (sig == SIGTERM && w->stop_reason == EBB_STOP_NOTICE) {
-		/* The machine goes down already. */
+	} else if (platforms != 0) {
+		signal_is_notice(w, platforms, name);
+	} else if (sig == SIGTERM) {
+		/* Of an operator's long drain, or from a machine that goes down already. */
 		bring_closer(w, drain_now_ms() + w->opt->grace_ms);
 	}
 }

@@ -160,7 +160,7 @@ static void plan_ended(struct stage *g, enum status st, const struct error *e)
 	w->result->plan_error = *e;
 	/* What runs may finish; nothing new begins. */
 	if (w->stop_level == 0)
-		drain_wish(w, "the plan failed", 0);
+		drain_wish(w, "drain", "the plan failed", 0);
 	w->result->drained = false;
 }
 

@@ -20,6 +20,7 @@ struct news {
 	int64_t drain_deadline_boot_ms;
 	char drain_reason[64];
 	bool drain_notice;
+	int64_t taken_boot_ms; /* since when the machine is known to be taken; 0: not */
 	bool warned;
 	int64_t life_until_boot_ms;
 	enum run_state state;
@@ -38,6 +39,7 @@ struct requests {
 	struct ledger_stage *seen;
 	int64_t deadline_boot_ms;    /* that it drains by; 0: none */
 	bool drain_seen;
+	bool notice_seen;
 	bool stop_file_seen;
 	char *stop_file;
 	int stop_fd;                 /* stop_file_fd; -1: none */
@@ -112,6 +114,7 @@ static enum status read_news(struct requests *r, struct ledger *l, struct news *
 	n->drain_deadline_boot_ms = me.drain_deadline_boot_ms;
 	memcpy(n->drain_reason, me.drain_reason, sizeof(n->drain_reason));
 	n->drain_notice = me.drain_notice;
+	n->taken_boot_ms = me.taken_boot_ms;
 	n->warned = me.warned_boot_ms != 0;
 	n->life_until_boot_ms = me.life_until_boot_ms;
 	if (!atomic_load(&r->waiting))
@@ -153,12 +156,16 @@ void requests_blocked(struct ledger *l, void *work)
 /* ---- on the loop's thread ---- */
 
 /* Somebody has passed on what the platform said. */
-static void obey_notice(struct work *w, const struct news *n)
+static void obey_notice(struct work *w, const struct news *n, bool newer)
 {
 	struct notice by;
 
-	notice_begin(&by, NOTICE_TAKEN, "notify", n->drain_boot_ms, sys_wall_ns() / 1000000);
-	by.deadline_boot_ms = n->drain_deadline_boot_ms;
+	/* A drain may have been asked for before that. */
+	notice_begin(&by, NOTICE_TAKEN, "notify", n->taken_boot_ms != 0 ? n->taken_boot_ms
+	    : n->drain_boot_ms, sys_wall_ns() / 1000000);
+	/* One that is known from before is an operator's, and the notice brought none that is
+	 * closer: what is usual counts then, if that is. */
+	by.deadline_boot_ms = newer ? n->drain_deadline_boot_ms : 0;
 	notice_text(by.detail, sizeof(by.detail), n->drain_reason, strlen(n->drain_reason));
 	drain_notice(w, &by);
 }
@@ -168,22 +175,25 @@ static void obey_drain(struct requests *r, const struct news *n)
 	struct work *w = r->w;
 	bool newer = n->drain_deadline_boot_ms != 0 && (r->deadline_boot_ms == 0 ||
 	    n->drain_deadline_boot_ms < r->deadline_boot_ms);
+	/* Where it heard that by itself, the row says what it wrote there. */
+	bool taken = n->drain_notice && !r->notice_seen && drain_cause(w) == NULL;
 	char why[128];
 
-	if (n->drain_boot_ms == 0 || (r->drain_seen && !newer))
+	if (n->drain_boot_ms == 0 || (r->drain_seen && !newer && !taken))
 		return;
 	/* Its own word: what runs may finish, however long that takes. */
-	if (w->result->set_aside && !newer)
+	if (w->result->set_aside && !newer && !taken)
 		return;
 	(void)snprintf(why, sizeof(why), "asked to%s%s", n->drain_reason[0] == '\0' ? "" : ": ",
 	    n->drain_reason);
 	r->drain_seen = true;
 	if (newer)
 		r->deadline_boot_ms = n->drain_deadline_boot_ms;
-	if (n->drain_notice && (newer || w->stop_level == 0))
-		obey_notice(w, n);
+	r->notice_seen = n->drain_notice;
+	if (n->drain_notice && (newer || taken))
+		obey_notice(w, n, newer);
 	else
-		drain_wish(w, why, newer ? n->drain_deadline_boot_ms : 0);
+		drain_wish(w, "drain", why, newer ? n->drain_deadline_boot_ms : 0);
 }
 
 static void end_attempts(struct work *w, enum cause cause)
@@ -202,7 +212,7 @@ static void obey_cancel(struct work *w)
 		return;
 	w->result->cancelled = true;
 	log_line(LOG_INFO, "%s: cancelled", w->opt->run.name);
-	drain_wish(w, "cancelled", 0);
+	drain_wish(w, "drain", "cancelled", 0);
 	end_attempts(w, CAUSE_CANCELLED);
 }
 
@@ -213,7 +223,7 @@ static void obey_renewal(struct work *w, int generation)
 		return;
 	w->result->superseded = true;
 	log_line(LOG_INFO, "%s: it was started anew (generation %d)", w->opt->run.name, generation);
-	drain_wish(w, "started anew", 0);
+	drain_wish(w, "drain", "started anew", 0);
 	end_attempts(w, CAUSE_SUPERSEDED);
 }
 
@@ -252,7 +262,7 @@ void requests_tick(struct work *w)
 	r->stop_file_seen = true;
 	(void)snprintf(why, sizeof(why), "the stop file %.150s is there", r->stop_file);
 	log_line(LOG_INFO, "%s: %s; nothing new begins before it is removed", w->opt->run.name, why);
-	drain_wish(w, why, 0);
+	drain_wish(w, "file", why, 0);
 }
 
 static void on_stop_folder(uv_poll_t *p, int status, int events)

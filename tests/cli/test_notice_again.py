@@ -1,0 +1,92 @@
+"""What is heard after something else was: a second wish, a second notice."""
+
+import json
+import os
+import signal
+import sqlite3
+import time
+
+from ebbcli import wait_for_lines
+from ebbtest import wait_until
+
+PIPELINE = """version: 1
+name: p
+stages:
+  s:
+    input: {count: 1}
+    run: 'trap "cp $EBB_NOTICE_FILE $PWD/told; exit 9" TERM; echo {} >>"$EBBTEST_LOG"; %s'
+    output: out/{}.txt
+"""
+WAITS = "while [ ! -e go ]; do sleep 0.02; done; echo {}"
+# Does not end when it is told to.
+STUBBORN = 'trap "" TERM; ' + WAITS
+
+
+def begin(box, *more, command=WAITS, **env):
+    box.write("p.yaml", PIPELINE % command)
+    run = box.begin("run", "-j1", "p.yaml", *more, **env)
+    wait_for_lines(box, 1)
+    return run
+
+
+def events(box, kind):
+    db = sqlite3.connect("file:%s/.ebb/ledger.db?mode=ro" % box.root, uri=True)
+    try:
+        rows = db.execute("select text from event where kind = ? order by id", (kind,))
+        return [text for text, in rows]
+    finally:
+        db.close()
+
+
+def notify(box, **fields):
+    box.write("event.json", json.dumps(dict(fields, event="notice", worker="w1")))
+    box.ebb("notify", "event.json")
+
+
+def is_stopping(run):
+    wait_until(lambda: "stopping" in run.err(), 5, "it stops")
+
+
+def gone_within(run, seconds):
+    began = time.monotonic()
+    r = run.wait(seconds + 5)
+    assert time.monotonic() - began < seconds, r.err
+    assert r.code == 75, r.err
+    return r
+
+
+def test_term_during_a_long_drain(box):
+    run = begin(box, "--grace", "1s", command=STUBBORN)
+    box.ebb("drain", "w1", "--deadline", "10m")
+    is_stopping(run)
+    os.kill(run.pid, signal.SIGTERM)
+    gone_within(run, 4)
+
+
+def test_a_notice_without_a_deadline_during_a_long_drain(box):
+    run = begin(box, "--grace", "1s", command=STUBBORN)
+    box.ebb("drain", "w1", "--deadline", "10m")
+    is_stopping(run)
+    notify(box)
+    gone_within(run, 4)
+    assert len(events(box, "drain")) == len(events(box, "notice")) == 1
+    assert "by=notify" in events(box, "drained")[0]
+
+
+def test_on_drained_is_told_the_newest_deadline(box):
+    run = begin(box, "--on-drained", "echo $EBB_EVENT_DEADLINE >when", command=STUBBORN)
+    notify(box, deadline=600)
+    is_stopping(run)
+    began = time.time()
+    notify(box, deadline=3)
+    gone_within(run, 6)
+    assert float(box.read("when")) < began + 4
+
+
+def test_a_stop_file_is_the_source_of_its_drain(box):
+    run = begin(box, "--grace", "1s", "--stop-file", "stop",
+                "--on-notice", "echo $EBB_EVENT_SOURCE >source")
+    box.write("stop", "")
+    gone_within(run, 6)
+    assert box.read("source") == b"file\n"
+    assert "by=file" in events(box, "drained")[0]
