@@ -52,6 +52,7 @@ struct exec_run {
 	int stop_fd;            /* the stop file's folder; -1: none */
 	struct notice_watch *watch; /* NULL: not begun */
 	bool by_platform;       /* it drains for that */
+	struct notice ends;     /* announced for later; deadline 0: nothing is */
 };
 
 /* ---- descendants ---- */
@@ -200,17 +201,38 @@ static bool term_is_notice(const struct exec_run *x)
 
 /* ---- what the platform says ---- */
 
-static void exec_take_notice(struct exec_run *x, const struct notice *n)
+static void exec_leave(struct exec_run *x, const struct notice *n)
 {
 	int64_t now_ms = sys_boot_ns() / EXEC_MS_NS;
 	int64_t left = notice_deadline_boot_ms(n, x->opt->grace_given ? x->opt->grace_ms : -1) - now_ms;
+
+	exec_drain(x, (now_ms + (left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0)) * EXEC_MS_NS, true);
+}
+
+/* How long until what is announced for later is near; -1: nothing is. */
+static int64_t exec_until_near_ms(const struct exec_run *x)
+{
+	int64_t left = x->ends.deadline_boot_ms - NOTICE_NEAR_MS - sys_boot_ns() / EXEC_MS_NS;
+
+	if (x->ends.deadline_boot_ms == 0 || x->draining)
+		return -1;
+	return left < 0 ? 0 : left;
+}
+
+static void exec_take_notice(struct exec_run *x, const struct notice *n)
+{
+	int64_t now_ms = sys_boot_ns() / EXEC_MS_NS;
+	enum notice_response response = notice_response(n, now_ms);
 	struct buf text = {0};
 
 	notice_say(n, now_ms, &text);
 	log_line(LOG_INFO, "%s", text.failed ? n->source : text.data);
 	buf_free(&text);
-	if (notice_response(n, now_ms) == NOTICE_DRAIN)
-		exec_drain(x, (now_ms + (left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0)) * EXEC_MS_NS, true);
+	if (response == NOTICE_DRAIN)
+		exec_leave(x, n);
+	else if (response == NOTICE_END_OF_LIFE || (response == NOTICE_RELAX &&
+	    n->was == NOTICE_MAINTENANCE))
+		(void)notice_keep_end(&x->ends, n);
 }
 
 static void exec_hear(struct exec_run *x)
@@ -429,12 +451,15 @@ static void answer_request(struct exec_run *x)
 static int exec_wait_ms(const struct exec_run *x)
 {
 	int64_t left;
+	int64_t near = exec_until_near_ms(x);
 
 	if (x->draining && !x->killed) {
 		left = (x->deadline_ns - sys_boot_ns() + EXEC_MS_NS - 1) / EXEC_MS_NS;
 		return left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
 	}
-	return x->opt->stop_file != NULL && !x->draining ? STOP_FILE_MS : -1;
+	if (x->opt->stop_file != NULL && !x->draining)
+		return STOP_FILE_MS;
+	return near > 60000 ? 60000 : (int)near;
 }
 
 static bool exec_is_over(const struct exec_run *x)
@@ -460,6 +485,8 @@ static void exec_loop(struct exec_run *x)
 			answer_request(x);
 		if (!x->draining && stop_file_is_there(x->opt->stop_file))
 			exec_drain(x, grace_from_now_ns(x), false);
+		if (exec_until_near_ms(x) == 0)
+			exec_leave(x, &x->ends);
 		if (x->draining && !x->killed && sys_boot_ns() >= x->deadline_ns)
 			kill_all(x);
 		exec_reap(x);

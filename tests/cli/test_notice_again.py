@@ -1,13 +1,17 @@
-"""What is heard after something else was: a second wish, a second notice."""
+"""What is heard after something else was: a second wish, a second notice, maintenance that
+is announced for later."""
 
+import datetime
 import json
 import os
 import signal
 import sqlite3
 import time
 
+import metadata
 from ebbcli import wait_for_lines
 from ebbtest import wait_until
+from metadata import AZURE_EVENTS
 
 PIPELINE = """version: 1
 name: p
@@ -90,3 +94,21 @@ def test_a_stop_file_is_the_source_of_its_drain(box):
     gone_within(run, 6)
     assert box.read("source") == b"file\n"
     assert "by=file" in events(box, "drained")[0]
+
+
+def reboot(seconds):
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return (200, {"DocumentIncarnation": 2, "Events": [
+        metadata.azure_event("Reboot", not_before=at.strftime("%a, %d %b %Y %H:%M:%S GMT"))]})
+
+
+def test_exec_leaves_in_time_for_what_was_announced(box):
+    with metadata.azure() as cloud:
+        run = box.begin("exec", "--notice", "azure=" + cloud.url, "--", "bash", "-c",
+                        'trap "exit 7" TERM; echo up >>"$EBBTEST_LOG"; '
+                        'while :; do sleep 0.02; done')
+        wait_for_lines(box, 1)
+        cloud.set(AZURE_EVENTS, *reboot(153))
+        wait_until(lambda: "plans maintenance" in run.err(), 5, "it is heard")
+        assert run.poll() is None
+        assert run.wait(8).code == 7
