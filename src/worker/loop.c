@@ -193,32 +193,41 @@ static void check_health(struct work *w)
 		loop_fatal(w, st, &e);
 }
 
+/* What its machine's life keeps it from claiming, others will do: it has to see the end
+ * of that without ever claiming. */
+static bool would_claim(struct stage *g)
+{
+	return loop_is_open(g) && life_lets_claim(g);
+}
+
 /* True when this worker has nothing to do before somebody else does something. */
-static bool is_idle(const struct work *w)
+static bool is_idle(struct work *w)
 {
 	size_t i;
 
+	if (w->open > 0 || w->claiming || w->looking)
+		return false;
 	for (i = 0; i < w->n_stages; i++) {
-		const struct stage *g = &w->stage[i];
+		struct stage *g = &w->stage[i];
 
-		if (g->sealing || g->recovering || loop_is_open(g))
+		if (g->sealing || g->recovering || would_claim(g))
 			return false;
 		if (!w->failed_stop && ((g->planner != NULL &&
 		    !stage_is_planned(g)) || (g->plan_wanted && stage_inputs_ready(g))))
 			return false;
 	}
-	return w->open == 0 && !w->claiming && !w->looking;
+	return true;
 }
 
 /* It could do more, if somebody else gave something back, or died. */
-static bool has_room(const struct work *w)
+static bool has_room(struct work *w)
 {
 	size_t i;
 
 	if (w->stop_level > 0 || w->claiming || w->ready.n + w->sent >= (size_t)w->opt->slots)
 		return false;
 	for (i = 0; i < w->n_stages; i++) {
-		if (loop_is_open(&w->stage[i]))
+		if (would_claim(&w->stage[i]))
 			return false;
 	}
 	return true;

@@ -112,3 +112,34 @@ def test_exec_leaves_in_time_for_what_was_announced(box):
         wait_until(lambda: "plans maintenance" in run.err(), 5, "it is heard")
         assert run.poll() is None
         assert run.wait(8).code == 7
+
+
+TWO = """version: 1
+name: p
+drain: {reserve: 300s}
+stages:
+  s:
+    input: {count: 2}
+    run: 'echo {} >>"$EBBTEST_LOG"; while [ ! -e go{} ]; do sleep 0.02; done; exit {}'
+    output: out/{}.txt
+    on_failed: continue
+    retry: {failures: 2, backoff: 300ms..400ms}
+"""
+
+
+def test_who_may_claim_nothing_more_sees_the_end(box):
+    """What it left to the others was ready once, and is settled without it."""
+    box.write("p.yaml", TWO)
+    first = box.begin("run", "-j2", "p.yaml")
+    wait_for_lines(box, 2)
+    second = box.begin("worker", "--run", "p")
+    wait_until(lambda: "joined" in second.err(), 5, "it joins")
+    box.write("event.json", json.dumps({"event": "maintenance", "action": "reboot",
+                                        "worker": "w2", "deadline": 200}))
+    said = json.loads(box.ebb("notify", "event.json", "--json").out)
+    assert said["asked"] == "end-of-life"
+    box.write("go1", "")
+    wait_for_lines(box, 3)
+    box.write("go0", "")
+    assert first.wait(10).code == 1
+    assert second.wait(10).code == 1
