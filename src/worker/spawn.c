@@ -100,10 +100,18 @@ failed:
 	return 127;
 }
 
-/* As fork: returns twice, on a copy of the stack. */
+/* The thread sanitizer keeps its books in the memory that the child would share, and
+ * would take the parent for the child from then on. */
+#ifdef __SANITIZE_THREAD__
+enum { MAY_SHARE_MEMORY = 0 };
+#else
+enum { MAY_SHARE_MEMORY = 1 };
+#endif
+
+/* As fork: returns twice, on a copy of the stack. 0: in the caller's cgroup. */
 static pid_t clone_into(int cgroup_fd)
 {
-	struct clone_args args = {.flags = CLONE_VFORK | CLONE_INTO_CGROUP,
+	struct clone_args args = {.flags = CLONE_VFORK | (cgroup_fd == 0 ? 0 : CLONE_INTO_CGROUP),
 	    .exit_signal = SIGCHLD, .cgroup = (unsigned int)cgroup_fd};
 
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
@@ -120,12 +128,12 @@ bool spawn_can_enter(int cgroup_fd)
 	return child != -1;
 }
 
-/* In a cgroup, *a moves to where both see it. */
+/* Without the caller's memory, *a moves to where both see it. */
 static pid_t make_process(struct spawner *sp, struct exec_try **a)
 {
 	pid_t child;
 
-	if ((*a)->s->cgroup_fd == 0)
+	if (MAY_SHARE_MEMORY && (*a)->s->cgroup_fd == 0)
 		return clone(child_main, sp->stack + GUARD_SIZE + STACK_SIZE,
 		    CLONE_VM | CLONE_VFORK | SIGCHLD, *a);
 	if (sp->shared == NULL) {
