@@ -2,9 +2,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "notice/detect.h"
 #include "notice/watch.h"
 #include "worker/contract.h"
 #include "worker/drain.h"
@@ -51,7 +53,7 @@ static enum status exec_describe(struct ledger *l, struct op *op, struct error *
 {
 	const struct row_op *o = (const struct row_op *)op;
 	const struct notice_machine *m = &o->machine;
-	const struct ledger_node node = {.node = m->node, .zone = m->zone, .instance_type = m->type,
+	const struct ledger_node node = {.node = o->w->opt->node != NULL ? "" : m->node, .zone = m->zone, .instance_type = m->type,
 	    .lifecycle = o->w->opt->lifecycle != NULL ? "" : m->lifecycle,
 	    .life_until_boot_ms = m->life_until_boot_ms};
 
@@ -168,6 +170,16 @@ static void on_words(uv_poll_t *p, int status, int events)
 	loop_step(w);
 }
 
+/* A pod, a job or a task is called as its host is, unless its platform says more. */
+static void name_by_host(struct work *w)
+{
+	struct notice_machine *m = &w->heard->machine;
+
+	if ((w->platforms & (NOTICE_ON_KUBERNETES | NOTICE_ON_SLURM | NOTICE_ON_ECS)) != 0 &&
+	    gethostname(m->node, sizeof(m->node) - 1) == 0)
+		put_row(w, false, exec_describe);
+}
+
 enum status heard_open(struct work *w, struct error *e)
 {
 	struct notice_watch_options opt = {.sources = w->opt->notice != NULL ? w->opt->notice
@@ -182,6 +194,7 @@ enum status heard_open(struct work *w, struct error *e)
 	if (st != ST_OK)
 		return st;
 	w->platforms = notice_watch_platforms(h->watch);
+	name_by_host(w);
 	if (notice_watch_fd(h->watch) == -1)
 		return ST_OK;
 	(void)uv_poll_init(&w->loop, &h->poll, notice_watch_fd(h->watch));
