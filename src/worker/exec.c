@@ -31,7 +31,7 @@
 enum {
 	STOP_FILE_MS = 100, /* between two looks */
 	EXEC_RESERVE_MS = 2000, /* of a notice's time, for the end of all that is left */
-	ACKNOWLEDGE_MS = 2000,
+	EXEC_ACKNOWLEDGE_MS = 2000,
 	END_ALL_MS = 10000, /* how long a process may refuse to die */
 	END_PAUSE_MS = 2,
 };
@@ -242,7 +242,7 @@ static void exec_stop_listening(struct exec_run *x)
 	int64_t left = (x->deadline_ns - sys_boot_ns()) / EXEC_MS_NS;
 
 	if (x->watch != NULL && x->by_platform && !x->opt->no_acknowledge && left > 0)
-		(void)notice_watch_acknowledge(x->watch, left < ACKNOWLEDGE_MS ? left : ACKNOWLEDGE_MS);
+		(void)notice_watch_acknowledge(x->watch, left < EXEC_ACKNOWLEDGE_MS ? left : EXEC_ACKNOWLEDGE_MS);
 	notice_watch_stop(x->watch);
 	if (x->stop_fd != -1)
 		(void)sys_close(x->stop_fd);
