@@ -209,8 +209,9 @@ static void exec_take_notice(struct exec_run *x, const struct notice *n)
 	notice_say(n, now_ms, &text);
 	log_line(LOG_INFO, "%s", text.failed ? n->source : text.data);
 	buf_free(&text);
+	left = left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0;
 	if (notice_response(n, now_ms) == NOTICE_DRAIN)
-		exec_drain(x, (now_ms + (left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0)) * EXEC_MS_NS, true);
+		exec_drain(x, (now_ms + left) * EXEC_MS_NS, true);
 }
 
 static void exec_hear(struct exec_run *x)

@@ -53,7 +53,8 @@ static enum status exec_describe(struct ledger *l, struct op *op, struct error *
 {
 	const struct row_op *o = (const struct row_op *)op;
 	const struct notice_machine *m = &o->machine;
-	const struct ledger_node node = {.node = o->w->opt->node != NULL ? "" : m->node, .zone = m->zone, .instance_type = m->type,
+	const struct ledger_node node = {.node = o->w->opt->node != NULL ? "" : m->node,
+	    .zone = m->zone, .instance_type = m->type,
 	    .lifecycle = o->w->opt->lifecycle != NULL ? "" : m->lifecycle,
 	    .life_until_boot_ms = m->life_until_boot_ms};
 

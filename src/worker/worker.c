@@ -531,6 +531,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		log_progress("");
 		if (st == ST_OK) {
 			finish_run(w, take_ledger);
+			sys_point("worker.left");
 			heard_acknowledge(w);
 		}
 	}
