@@ -19,7 +19,6 @@ enum { ACKNOWLEDGE_MS = 2000 };
 struct heard {
 	struct notice_watch *watch;
 	uv_poll_t poll;
-	bool polling;
 	struct notice_machine machine;
 	struct notice ends;      /* announced for later; deadline 0: nothing is */
 };
@@ -181,27 +180,43 @@ static void name_by_host(struct work *w)
 		put_row(w, false, exec_describe);
 }
 
-enum status heard_open(struct work *w, struct error *e)
+/* What nobody asked for by name must not keep a run from starting: no libcurl, or an
+ * endpoint in the environment that is none. */
+static enum status begin_watch(struct work *w, struct error *e)
 {
 	struct notice_watch_options opt = {.sources = w->opt->notice != NULL ? w->opt->notice
 	    : w->pipeline->notice};
+	enum status st = notice_watch_start(&opt, &w->heard->watch, e);
+
+	if (st == ST_OK) {
+		w->platforms = notice_watch_platforms(w->heard->watch);
+		return ST_OK;
+	}
+	if (st != ST_CONFIG || (opt.sources != NULL && strcmp(opt.sources, "auto") != 0))
+		return st;
+	log_line(LOG_WARN, "%s: no notices are heard but signals: %s", w->opt->run.name, e->text);
+	w->platforms = notice_detect("/sys");
+	opt.sources = "none";
+	return notice_watch_start(&opt, &w->heard->watch, e);
+}
+
+enum status heard_open(struct work *w, struct error *e)
+{
 	struct heard *h = mem_zero(sizeof(*h));
 	enum status st;
 
 	w->heard = h;
 	if (h == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	st = notice_watch_start(&opt, &h->watch, e);
+	st = begin_watch(w, e);
 	if (st != ST_OK)
 		return st;
-	w->platforms = notice_watch_platforms(h->watch);
 	name_by_host(w);
 	if (notice_watch_fd(h->watch) == -1)
 		return ST_OK;
 	(void)uv_poll_init(&w->loop, &h->poll, notice_watch_fd(h->watch));
 	h->poll.data = w;
 	(void)uv_poll_start(&h->poll, UV_READABLE, on_words);
-	h->polling = true;
 	return ST_OK;
 }
 
