@@ -456,7 +456,7 @@ static bool aws_is_poll(const char *path)
 	    strcmp(path, "meta-data/spot/termination-time") == 0;
 }
 
-static void aws_answer(struct instance *i, const struct http_request *r, struct moment now,
+static void aws_play(struct instance *i, const struct http_request *r, struct moment now,
     struct http_answer *a)
 {
 	const char *token = http_header(r, AWS_TOKEN);
@@ -500,5 +500,5 @@ const struct cloud cloud_aws = {
 	.variables = aws_variables,
 	.variables_are_urls = true,
 	.make_id = aws_make_id,
-	.answer = aws_answer,
+	.answer = aws_play,
 };

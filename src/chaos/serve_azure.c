@@ -206,7 +206,7 @@ static void azure_instance(struct instance *i, const struct http_request *r, con
 
 /* ---- scheduled events ---- */
 
-struct azure_event {
+struct played_event {
 	char id[37];
 	const char *type;
 	const char *resource;
@@ -222,13 +222,13 @@ enum { AZURE_EVENTS_MAX = 3 };
 
 /* The events that show now; returns how many, or -1 without memory. */
 static int azure_events(const struct instance *i, struct moment now,
-    struct azure_event out[AZURE_EVENTS_MAX])
+    struct played_event out[AZURE_EVENTS_MAX])
 {
 	char what[40];
 	int n = 0;
 
 	if (instance_has_notice(i, now)) {
-		out[n] = (struct azure_event){.type = "Preempt", .resource = i->id, .source = "Platform",
+		out[n] = (struct played_event){.type = "Preempt", .resource = i->id, .source = "Platform",
 		    .description = "Virtual machine is being evicted.", .duration_s = -1, .notice = true,
 		    .not_before_ms = i->deadline_ms,
 		    .started = i->seen.acknowledged_ms >= 0 || now.boot_ms >= i->deadline_ms};
@@ -237,7 +237,7 @@ static int azure_events(const struct instance *i, struct moment now,
 			return -1;
 	}
 	if (instance_has_maintenance(i, now)) {
-		out[n] = (struct azure_event){.type = "Freeze", .resource = i->id, .source = "Platform",
+		out[n] = (struct played_event){.type = "Freeze", .resource = i->id, .source = "Platform",
 		    .description = "Host server is undergoing maintenance.", .duration_s = 9,
 		    .not_before_ms = i->maintenance_ms + AZURE_MAINTENANCE_MS,
 		    .started = now.boot_ms >= i->maintenance_ms + AZURE_MAINTENANCE_MS};
@@ -247,7 +247,7 @@ static int azure_events(const struct instance *i, struct moment now,
 	if (i->o.foreign) {
 		int64_t at_ms = i->born.boot_ms + AZURE_MAINTENANCE_MS;
 
-		out[n] = (struct azure_event){.type = "Preempt", .resource = AZURE_FOREIGN,
+		out[n] = (struct played_event){.type = "Preempt", .resource = AZURE_FOREIGN,
 		    .source = "Platform", .description = "Virtual machine is being evicted.",
 		    .duration_s = -1, .not_before_ms = at_ms,
 		    .started = i->foreign_started || now.boot_ms >= at_ms};
@@ -257,7 +257,7 @@ static int azure_events(const struct instance *i, struct moment now,
 	return n;
 }
 
-static json_t *azure_event_json(const struct instance *i, const struct azure_event *ev,
+static json_t *azure_event_json(const struct instance *i, const struct played_event *ev,
     const char *version)
 {
 	struct buf at = {0};
@@ -286,7 +286,7 @@ static json_t *azure_event_json(const struct instance *i, const struct azure_eve
 
 static json_t *azure_events_json(const struct instance *i, struct moment now, const char *version)
 {
-	struct azure_event events[AZURE_EVENTS_MAX];
+	struct played_event events[AZURE_EVENTS_MAX];
 	int n = azure_events(i, now, events);
 	json_t *list = n < 0 ? NULL : json_array();
 	int k;
@@ -346,7 +346,7 @@ static void azure_get_events(struct instance *i, const struct http_request *r, c
 /* False: there is no such event. */
 static bool azure_start_event(struct instance *i, const char *id, struct moment now)
 {
-	struct azure_event events[AZURE_EVENTS_MAX];
+	struct played_event events[AZURE_EVENTS_MAX];
 	int n = azure_events(i, now, events);
 	int k;
 
@@ -407,7 +407,7 @@ static void azure_scheduled_events(struct instance *i, const struct http_request
 		azure_error(a, 405, "Method not allowed");
 }
 
-static void azure_answer(struct instance *i, const struct http_request *r, struct moment now,
+static void azure_play(struct instance *i, const struct http_request *r, struct moment now,
     struct http_answer *a)
 {
 	static const char root[] = "/metadata/instance";
@@ -443,5 +443,5 @@ const struct cloud cloud_azure = {
 	.window_ms = 30000,
 	.variables = azure_variables,
 	.make_id = azure_make_id,
-	.answer = azure_answer,
+	.answer = azure_play,
 };

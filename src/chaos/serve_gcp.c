@@ -399,7 +399,7 @@ static bool gcp_is_asked_well(const struct http_request *r)
 	    (old != NULL && strcasecmp(old, "True") == 0);
 }
 
-static void gcp_answer(struct instance *i, const struct http_request *r, struct moment now,
+static void gcp_play(struct instance *i, const struct http_request *r, struct moment now,
     struct http_answer *a)
 {
 	const size_t root = sizeof(GCP_ROOT) - 1;
@@ -447,5 +447,5 @@ const struct cloud cloud_gcp = {
 	.window_ms = 30000,
 	.variables = gcp_variables,
 	.make_id = gcp_make_id,
-	.answer = gcp_answer,
+	.answer = gcp_play,
 };

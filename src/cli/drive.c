@@ -355,7 +355,7 @@ static struct worker_options worker_options(const struct driving *g)
 		.lease_ms = d->lease_ms, .grace_ms = d->grace_ms, .grace_given = d->grace_given,
 		.notice = d->notice, .on_notice = d->on_notice, .on_drained = d->on_drained,
 		.on_rebalance = d->on_rebalance, .hook_timeout_ms = d->hook_timeout_ms,
-		.no_acknowledge = d->no_acknowledge, .halt = d->halt,
+		.node = d->node, .no_acknowledge = d->no_acknowledge, .halt = d->halt,
 		.pool = d->pool, .lifecycle = d->lifecycle, .stop_file = d->stop_file,
 		.joins = g->lock_fd == -1,
 		.joblog = d->joblog, .show_stderr = d->show_stderr, .progress = !d->quiet,

@@ -25,6 +25,7 @@ struct drive {
 	const char *on_notice;
 	const char *on_drained;
 	const char *on_rebalance;
+	const char *node;
 	int64_t hook_timeout_ms;
 	bool no_acknowledge;
 	int64_t state_max_bytes;

@@ -71,6 +71,7 @@ enum status work_fill_drive(const struct work_values *v, struct drive *d, struct
 	d->on_notice = v->on_notice;
 	d->on_drained = v->on_drained;
 	d->on_rebalance = v->on_rebalance;
+	d->node = v->node;
 	d->hook_timeout_ms = v->hook_timeout_ms;
 	d->no_acknowledge = v->no_acknowledge;
 	if (st == ST_OK)

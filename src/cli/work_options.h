@@ -21,6 +21,7 @@ struct work_values {
 	const char *on_notice;
 	const char *on_drained;
 	const char *on_rebalance;
+	const char *node;
 	int64_t hook_timeout_ms;
 	bool no_acknowledge;
 	bool fresh;
@@ -69,6 +70,8 @@ struct work_values {
 	    "stop as after TERM when this file is there (default runs/RUN/stop in the state)"}, \
 	{0, "notice", OPTION_TEXT, WORK_AT(notice), "LIST", \
 	    "sources of interruption notices: auto (default), none, or names (ebb help watch)"}, \
+	{0, "node", OPTION_TEXT, WORK_AT(node), "NAME", \
+	    "what events from outside call this machine (default: as its platform does)"}, \
 	{0, "on-notice", OPTION_TEXT, WORK_AT(on_notice), "COMMAND", \
 	    "what a shell runs when this worker begins to leave"}, \
 	{0, "on-drained", OPTION_TEXT, WORK_AT(on_drained), "COMMAND", \

@@ -126,7 +126,7 @@ static void harden(sqlite3 *db)
 
 /* SQLite's own handler waits longer and longer, up to 100 ms: with a hundred workers who
  * came last is served first, and some never. Here who has waited longest looks most often. */
-static int wait_turn(void *arg, int count)
+static int wait_for_writer(void *arg, int count)
 {
 	struct sqlite_ledger *l = arg;
 	int64_t now = sys_boot_ns();
@@ -150,7 +150,7 @@ static enum status set_up(struct sqlite_ledger *l, const struct ledger_options *
 
 	harden(l->db);
 	l->busy_ms = opt->busy_ms;
-	(void)sqlite3_busy_handler(l->db, wait_turn, l);
+	(void)sqlite3_busy_handler(l->db, wait_for_writer, l);
 	(void)snprintf(pragmas, sizeof(pragmas),
 	    "PRAGMA cache_size = -%d; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON;"
 	    "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = %d;"

@@ -213,6 +213,7 @@ static void tell_all(struct work *w)
 	if (r->cancelled || r->superseded)
 		return;
 	drain_step(w);
+	sys_point("drain.told");
 	if (!r->plan_failed)
 		begin_hook(w, HOOK_ON_NOTICE, &w->drain->by);
 }
@@ -390,6 +391,7 @@ static void say_drained(struct work *w)
 	    : w->stop_boot_ms)), (long long)w->grace_ms, d->finished, d->saved, d->handed_back,
 	    d->killed, d->skipped[0] == '\0' ? "none" : d->skipped);
 	d->said = d->saying = true;
+	sys_point("drain.safe");
 	if (event_note(w, "drained", text, drained_said) != ST_OK)
 		d->saying = false;
 }
@@ -411,6 +413,7 @@ bool drain_is_over(struct work *w)
 	if (d->saying)
 		return false;
 	if (d->hook_open) {
+		sys_point("drain.said");
 		d->hook_open = false;
 		begin_hook(w, HOOK_ON_DRAINED, &d->by);
 	}

@@ -22,8 +22,8 @@ static void fill_event(struct ledger_event *ev, const struct work *w, const char
 	memset(ev, 0, sizeof(*ev));
 	ev->worker = w->me.id;
 	ev->boot_ms = sys_boot_ns() / 1000000;
-	memcpy(ev->kind, kind, strnlen(kind, sizeof(ev->kind) - 1));
-	memcpy(ev->text, text, strnlen(text, sizeof(ev->text) - 1));
+	(void)snprintf(ev->kind, sizeof(ev->kind), "%s", kind);
+	(void)snprintf(ev->text, sizeof(ev->text), "%s", text);
 }
 
 enum status event_put(struct ledger *l, const struct work *w, const char *kind, const char *text,

@@ -31,7 +31,7 @@
 enum {
 	STOP_FILE_MS = 100, /* between two looks */
 	EXEC_RESERVE_MS = 2000, /* of a notice's time, for the end of all that is left */
-	ACKNOWLEDGE_MS = 2000,
+	EXEC_ACKNOWLEDGE_MS = 2000,
 	END_ALL_MS = 10000, /* how long a process may refuse to die */
 	END_PAUSE_MS = 2,
 };
@@ -206,7 +206,8 @@ static void exec_leave(struct exec_run *x, const struct notice *n)
 	int64_t now_ms = sys_boot_ns() / EXEC_MS_NS;
 	int64_t left = notice_deadline_boot_ms(n, x->opt->grace_given ? x->opt->grace_ms : -1) - now_ms;
 
-	exec_drain(x, (now_ms + (left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0)) * EXEC_MS_NS, true);
+	left = left > 0 ? drain_budget_ms(left, EXEC_RESERVE_MS) : 0;
+	exec_drain(x, (now_ms + left) * EXEC_MS_NS, true);
 }
 
 /* How long until what is announced for later is near; -1: nothing is. */
@@ -264,7 +265,7 @@ static void exec_stop_listening(struct exec_run *x)
 	int64_t left = (x->deadline_ns - sys_boot_ns()) / EXEC_MS_NS;
 
 	if (x->watch != NULL && x->by_platform && !x->opt->no_acknowledge && left > 0)
-		(void)notice_watch_acknowledge(x->watch, left < ACKNOWLEDGE_MS ? left : ACKNOWLEDGE_MS);
+		(void)notice_watch_acknowledge(x->watch, left < EXEC_ACKNOWLEDGE_MS ? left : EXEC_ACKNOWLEDGE_MS);
 	notice_watch_stop(x->watch);
 	if (x->stop_fd != -1)
 		(void)sys_close(x->stop_fd);

@@ -30,7 +30,7 @@ static void name_windows(const struct pipeline *p, unsigned platforms, int64_t n
 	}
 }
 
-static void check_one(const struct pipeline *p, size_t stage, const struct ledger_past *past,
+static void check_fit(const struct pipeline *p, size_t stage, const struct ledger_past *past,
     unsigned platforms, const struct fit_say *out)
 {
 	struct buf where = {0};
@@ -66,7 +66,7 @@ void fit_check(struct ledger *l, const struct ledger_run *run, const struct pipe
 	for (i = 0; i < n && i < p->n_stages; i++) {
 		if (ledger_past(l, list[i].id, spec_stop_signal(&p->stage[i]), &past, &e) == ST_OK &&
 		    past.save_ms > 0)
-			check_one(p, i, &past, platforms, out);
+			check_fit(p, i, &past, platforms, out);
 	}
 	free(list);
 }

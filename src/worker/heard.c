@@ -1,9 +1,12 @@
 #include "worker/heard.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "notice/detect.h"
 #include "notice/watch.h"
 #include "worker/contract.h"
 #include "worker/drain.h"
@@ -16,7 +19,6 @@ enum { ACKNOWLEDGE_MS = 2000 };
 struct heard {
 	struct notice_watch *watch;
 	uv_poll_t poll;
-	bool polling;
 	struct notice_machine machine;
 	struct notice ends;      /* announced for later; deadline 0: nothing is */
 };
@@ -59,7 +61,8 @@ static enum status exec_describe(struct ledger *l, struct op *op, struct error *
 {
 	const struct row_op *o = (const struct row_op *)op;
 	const struct notice_machine *m = &o->machine;
-	const struct ledger_node node = {.node = m->node, .zone = m->zone, .instance_type = m->type,
+	const struct ledger_node node = {.node = o->w->opt->node != NULL ? "" : m->node,
+	    .zone = m->zone, .instance_type = m->type,
 	    .lifecycle = o->w->opt->lifecycle != NULL ? "" : m->lifecycle,
 	    .life_until_boot_ms = m->life_until_boot_ms};
 
@@ -172,26 +175,53 @@ static void on_words(uv_poll_t *p, int status, int events)
 	loop_step(w);
 }
 
-enum status heard_open(struct work *w, struct error *e)
+/* A pod, a job or a task is called as its host is, unless its platform says more. */
+static void name_by_host(struct work *w)
+{
+	struct notice_machine *m = &w->heard->machine;
+
+	if ((w->platforms & (NOTICE_ON_KUBERNETES | NOTICE_ON_SLURM | NOTICE_ON_ECS)) != 0 &&
+	    gethostname(m->node, sizeof(m->node) - 1) == 0)
+		put_row(w, false, exec_describe);
+}
+
+/* What nobody asked for by name must not keep a run from starting: no libcurl, or an
+ * endpoint in the environment that is none. */
+static enum status begin_watch(struct work *w, struct error *e)
 {
 	struct notice_watch_options opt = {.sources = w->opt->notice != NULL ? w->opt->notice
 	    : w->pipeline->notice};
+	enum status st = notice_watch_start(&opt, &w->heard->watch, e);
+
+	if (st == ST_OK) {
+		w->platforms = notice_watch_platforms(w->heard->watch);
+		return ST_OK;
+	}
+	if (st != ST_CONFIG || (opt.sources != NULL && strcmp(opt.sources, "auto") != 0))
+		return st;
+	log_line(LOG_WARN, "%s: no notices are heard but signals: %s", w->opt->run.name, e->text);
+	w->platforms = notice_detect("/sys");
+	opt.sources = "none";
+	return notice_watch_start(&opt, &w->heard->watch, e);
+}
+
+enum status heard_open(struct work *w, struct error *e)
+{
 	struct heard *h = mem_zero(sizeof(*h));
 	enum status st;
 
 	w->heard = h;
 	if (h == NULL)
 		return error_set(e, ST_NO_MEMORY, "out of memory");
-	st = notice_watch_start(&opt, &h->watch, e);
+	st = begin_watch(w, e);
 	if (st != ST_OK)
 		return st;
-	w->platforms = notice_watch_platforms(h->watch);
+	name_by_host(w);
 	if (notice_watch_fd(h->watch) == -1)
 		return ST_OK;
 	(void)uv_poll_init(&w->loop, &h->poll, notice_watch_fd(h->watch));
 	h->poll.data = w;
 	(void)uv_poll_start(&h->poll, UV_READABLE, on_words);
-	h->polling = true;
 	return ST_OK;
 }
 

@@ -99,9 +99,8 @@ static enum status add_me(struct work *w, struct ledger *l, struct error *e)
 	    : w->opt->pool);
 	(void)snprintf(me->lifecycle, sizeof(me->lifecycle), "%s", w->opt->lifecycle == NULL ? ""
 	    : w->opt->lifecycle);
-	/* Until the platform says how it calls this machine. */
-	if (gethostname(me->node, sizeof(me->node) - 1) == -1)
-		me->node[0] = '\0';
+	if (w->opt->node != NULL)
+		(void)snprintf(me->node, sizeof(me->node), "%s", w->opt->node);
 	st = sys_boot_id(me->boot_id, e);
 	if (st == ST_OK)
 		st = register_me(w, l, e);
@@ -532,6 +531,7 @@ enum status worker_run(struct worker_body *body, struct ledger *take_ledger,
 		log_progress("");
 		if (st == ST_OK) {
 			finish_run(w, take_ledger);
+			sys_point("worker.left");
 			heard_acknowledge(w);
 		}
 	}

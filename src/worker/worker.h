@@ -65,6 +65,8 @@ struct worker_options {
 	const char *on_drained;
 	const char *on_rebalance;
 	int64_t hook_timeout_ms;         /* 0: the pipeline's */
+	const char *node;                /* what events from outside call this machine; NULL: as
+	                                  * the platform does */
 	bool no_acknowledge;             /* the platform is not told that it may go on */
 	const char *joblog;              /* path, or NULL */
 	bool show_stderr;                /* pass the tasks' stderr on */

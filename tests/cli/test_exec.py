@@ -166,7 +166,7 @@ def test_requests_are_answered(tmp):
 # ---- stopping ----
 
 TELLS = """trap 'test -e "$EBB_NOTICE_FILE" && ebb task should-stop && ebb task seconds-left; exit 5' TERM
-echo ready; while :; do read -r -t 0.02 <> <(:) || true; done"""
+exec 9<> <(:); echo ready; while :; do read -r -t 0.02 -u 9 || true; done"""
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -296,6 +296,12 @@ def test_a_source_that_is_none(box):
     assert r.code == 2 and "p.yaml:1" in r.err and "nowhere" in r.err, r.err
 
 
+def test_a_bad_variable_does_not_keep_a_run_from_starting(box):
+    box.write("p.yaml", PIPELINE % (1, "'echo {}'"))
+    r = box.ebb("run", "p.yaml", AWS_EC2_METADATA_SERVICE_ENDPOINT="ftp://nowhere")
+    assert "no notices are heard but signals" in r.err and r.code == 0
+
+
 def test_a_service_that_talks_nonsense_does_no_harm(box, serve):
     server = serve("aws", "--malformed", "60", "--errors", "20", "--seed", "5")
     box.write("p.yaml", PIPELINE % (4, "'sleep 0.5; echo {}'"))

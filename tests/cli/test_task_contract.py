@@ -109,7 +109,7 @@ def test_state_in_a_folder(tmp_path):
 
 def test_the_table_is_the_layout(tmp_path):
     rows = re.findall(r"^\| (\d+) \| (\d+) \| `(\w+)` \|", TEXT, re.MULTILINE)
-    assert len(rows) == 16
+    assert len(rows) == 17
     lines = "".join(f'printf("%zu %zu {name}\\n", offsetof(struct ebb_control, {name}), '
                     f"sizeof(((struct ebb_control *)0)->{name}));\n" for _, _, name in rows)
     (tmp_path / "a.c").write_text("#include <stdio.h>\n#include <stddef.h>\n#include <ebb/control.h>\n"
@@ -149,7 +149,7 @@ def test_what_is_installed_can_be_used(tmp_path):
     symbols = subprocess.run(["readelf", "--dyn-syms", "--wide", shared], stdout=subprocess.PIPE, text=True,
                              check=True, timeout=10).stdout
     mine = [line.split()[-1] for line in symbols.splitlines() if " UND " not in line and " ebb_" in line]
-    assert len(mine) == 12 and all(name.endswith("@@EBB_1") for name in mine)
+    assert len(mine) == 13 and all(name.endswith("@@EBB_1") for name in mine)
     header = (ROOT / "include/ebb/ebb.h").read_text()
     assert {name.split("@")[0] for name in mine} == set(re.findall(r"^[a-z].*?\b(ebb_\w+)\(", header, re.MULTILINE))
     folder = root.joinpath(*ask("--variable=python")[0].replace(str(root), "").strip("/").split("/"))
