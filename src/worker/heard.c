@@ -250,7 +250,9 @@ void heard_acknowledge(struct work *w)
 	const struct notice *n = drain_cause(w);
 	int64_t left = drain_left_ms(w);
 
-	if (n == NULL || w->opt->no_acknowledge || left <= 0)
+	/* What the ledger does not know is not safe, and all of the time is left to whoever
+	 * looks after it. */
+	if (n == NULL || w->opt->no_acknowledge || left <= 0 || w->result->fatal != ST_OK)
 		return;
 	if (notice_watch_acknowledge(w->heard->watch, left < ACKNOWLEDGE_MS ? left : ACKNOWLEDGE_MS))
 		log_line(LOG_INFO, "%s: %s was told that it may go on", w->opt->run.name, n->source);

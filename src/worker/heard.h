@@ -13,7 +13,8 @@ void heard_close(struct work *w);
 /* At each tick: what was planned for a moment that has come. */
 void heard_tick(struct work *w);
 
-/* After the last word to the ledger: the platform may go on, if it waits for that. */
+/* After the last word to the ledger, if that could be written: the platform may go on, if
+ * it waits for that. */
 void heard_acknowledge(struct work *w);
 
 /* Acts on what was said of this machine, by the platform or by somebody who passes it on

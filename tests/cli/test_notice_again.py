@@ -143,3 +143,14 @@ def test_who_may_claim_nothing_more_sees_the_end(box):
     box.write("go0", "")
     assert first.wait(10).code == 1
     assert second.wait(10).code == 1
+
+
+def test_nothing_is_approved_when_the_ledger_cannot_be_written(box, serve):
+    """Azure may take the machine at once then, and what was done is nowhere yet."""
+    server = serve("azure", "--log")
+    ruin = "for f in .ebb/ledger.db*; do head -c 200000 /dev/zero >$f; done"
+    run = begin(box, "--grace", "30s", "--on-drained", ruin, **server.variables())
+    server.tell("notice 3s")
+    r = run.wait(15)
+    assert r.code == 3, r.err
+    assert not [line for line in server.log() if line["method"] == "POST"]
