@@ -17,9 +17,10 @@
 enum status drain_open(struct work *w, struct error *e) MUST_USE;
 void drain_close(struct work *w); /* ends a hook that runs */
 
-/* Somebody wishes it to leave: "signal", "file", "drain". Claims end; what runs may finish, until then if a deadline
- * (boot ms, 0: the options' grace) is given. With less than a second left all are told to
- * stop at once. While it drains, only an earlier deadline changes anything. */
+/* Somebody wishes it to leave: "signal", "file", "drain". Claims end; what runs may finish,
+ * until then if a deadline (boot ms, 0: the options' grace) is given. With less than a second
+ * left all are told to stop at once. While it drains, only an earlier deadline changes
+ * anything. */
 void drain_wish(struct work *w, const char *source, const char *why, int64_t deadline_boot_ms);
 /* The platform takes its machine, now or by the notice's deadline. */
 void drain_notice(struct work *w, const struct notice *n);

@@ -12,8 +12,8 @@
 struct hook;
 
 /* Starts `sh -c command` beside this process: a process group of its own, stdin empty,
- * stdout on ebb's stderr, ended by SIGKILL with this process. Its environment is this
- * one's, and
+ * stdout on ebb's stderr. The shell ends by SIGKILL with this process; what it has started
+ * does not. Its environment is this one's, and
  *   EBB_EVENT           the kind: "notice", ...
  *   EBB_EVENT_SOURCE    "aws", ...
  *   EBB_EVENT_ACTION    "terminate", ...
