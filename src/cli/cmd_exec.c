@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "cli/common.h"
 #include "model/spec.h"
+#include "notice/watch.h"
 #include "worker/exec.h"
 
 struct exec_values {
@@ -77,6 +78,8 @@ static enum status exec_options_from(const struct exec_values *v, struct exec_op
 		opt->stop_to = STOP_TO_LEADER;
 	else if (v->stop_to != NULL && strcmp(v->stop_to, "group") == 0)
 		opt->stop_to = STOP_TO_GROUP;
+	if (st == ST_OK && v->notice != NULL && notice_watch_check(v->notice, e) != ST_OK)
+		st = error_prefix(e, ST_CONFIG, "--notice");
 	if (st == ST_OK && v->stop_signal != NULL)
 		st = parse_signal(v->stop_signal, &opt->stop_signal, e);
 	return st;

@@ -81,6 +81,21 @@ struct watching {
 
 /* ---- hooks ---- */
 
+/* The kind that a word before "=" was probably meant to be; NULL: a variable of the
+ * command's. */
+static const char *near_kind(const char *word)
+{
+	int i;
+
+	for (i = 0; word[0] != '\0' && i < NOTICE_KINDS; i++) {
+		const char *name = notice_kind_name((enum notice_kind)i);
+
+		if (str_distance(word, strlen(word), name, strlen(name)) <= 2)
+			return name;
+	}
+	return NULL;
+}
+
 static enum status parse_hooks(struct watching *w, struct error *e)
 {
 	size_t i;
@@ -96,6 +111,9 @@ static enum status parse_hooks(struct watching *w, struct error *e)
 		if (eq != NULL && (size_t)(eq - text) < sizeof(word))
 			memcpy(word, text, (size_t)(eq - text));
 		h->any = eq == NULL || !notice_kind_of(word, &h->kind);
+		if (h->any && near_kind(word) != NULL)
+			return error_set(e, ST_CONFIG, "--exec: there is no kind of event \"%s\"; did you mean "
+			    "\"%s=\"?", word, near_kind(word));
 		h->command = h->any ? text : eq + 1;
 		if (h->command[0] == '\0')
 			return error_set(e, ST_CONFIG, "--exec: there is no command in \"%.60s\"; such as "
@@ -326,6 +344,9 @@ static enum status watch_begin(struct watching *w, struct error *e)
 		st = open_signals(w, e);
 	if (st == ST_OK)
 		st = notice_watch_start(&opt, &w->watch, e);
+	if (st == ST_OK && w->v->source != NULL && strcmp(w->v->source, "none") == 0 &&
+	    w->v->stop_file == NULL)
+		return error_set(e, ST_CONFIG, "--source none leaves nothing to watch but a --stop-file");
 	if (st == ST_OK && notice_watch_platforms(w->watch) == 0 && w->v->stop_file == NULL)
 		st = error_set(e, ST_CONFIG, "this machine is on no platform that ebb knows, so there is "
 		    "nothing to watch; name a --source (%s) or a --stop-file", notice_watch_names());
@@ -391,8 +412,9 @@ const struct verb verb_watch = {
 	    "  maintenance  something is planned that it may survive\n"
 	    "  withdrawn    what was said before does not hold any more\n"
 	    "Commands find the event in EBB_EVENT, EBB_EVENT_SOURCE, EBB_EVENT_ACTION, EBB_EVENT_ID,\n"
-	    "EBB_EVENT_DEADLINE (unix seconds) and EBB_EVENT_JSON. They run one after the other.\n"
+	    "EBB_EVENT_DEADLINE (whole unix seconds) and EBB_EVENT_JSON. They run one after the other.\n"
 	    "\n"
+	    "Sources: aws, gcp, azure, kubernetes; auto: those that this machine is on.\n"
 	    "Where the platform's metadata service is, its own tools' variables say too:\n"
 	    "AWS_EC2_METADATA_SERVICE_ENDPOINT, GCE_METADATA_HOST,\n"
 	    "AZURE_POD_IDENTITY_AUTHORITY_HOST. In a Kubernetes pod, a Slurm job and an ECS task\n"

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cli/common.h"
 #include "cli/cpus.h"
+#include "notice/watch.h"
 
 static enum status absolute(const char **path, struct buf *out, struct error *e)
 {
@@ -76,5 +77,7 @@ enum status work_fill_drive(const struct work_values *v, struct drive *d, struct
 	d->no_acknowledge = v->no_acknowledge;
 	if (st == ST_OK)
 		st = common_grace(v->grace_ms, &d->grace_ms, &d->grace_given, e);
+	if (st == ST_OK && v->notice != NULL && notice_watch_check(v->notice, e) != ST_OK)
+		st = error_prefix(e, ST_CONFIG, "--notice");
 	return st == ST_OK ? check_pool(v->pool, e) : st;
 }

@@ -157,11 +157,12 @@ void notice_json(const struct notice *n, int64_t now_boot_ms, struct buf *out)
 void notice_say(const struct notice *n, int64_t now_boot_ms, struct buf *out)
 {
 	static const char *const said[NOTICE_KINDS] = {
-		"recommends to rebalance", "plans maintenance", "is going to take this machine",
-		"is taking this machine", "takes back what it said",
+		"a rebalance is recommended", "maintenance is planned",
+		"this machine is going to be taken away", "this machine is being taken away",
+		"what was said before is taken back",
 	};
 
-	buf_printf(out, "%s %s", n->source, said[n->kind]);
+	buf_printf(out, "%s: %s", n->source, said[n->kind]);
 	if (n->kind == NOTICE_WITHDRAWN)
 		buf_printf(out, " (%s)", notice_kind_name(n->was));
 	if (n->action != NOTICE_UNKNOWN_ACTION)

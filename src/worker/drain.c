@@ -174,6 +174,12 @@ static void step_hook(struct work *w)
 		note_skipped(d, d->which);
 }
 
+void drain_tick(struct work *w)
+{
+	if (w->stop_level == 0)
+		step_hook(w);
+}
+
 /* ---- beginning ---- */
 
 static void say_drain(const struct work *w, const char *why)

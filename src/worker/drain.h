@@ -30,7 +30,9 @@ void drain_signal(struct work *w, int sig);
 /* It may be taken soon: runs the hook for that. */
 void drain_warn(struct work *w, const struct notice *n);
 
-/* At each step. */
+/* At each tick: the hook of a recommendation is ended in time, too. */
+void drain_tick(struct work *w);
+/* At each step of a drain. */
 void drain_step(struct work *w);
 /* An attempt has ended while it drains. */
 void drain_count(struct work *w, const struct attempt *a);

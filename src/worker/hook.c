@@ -45,9 +45,9 @@ static void event_variables(const struct notice *n, struct buf *out)
 	buf_printf(out, "EBB_EVENT_ID=%s", n->id);
 	buf_char(out, '\0');
 	buf_str(out, "EBB_EVENT_DEADLINE=");
-	if (n->deadline_boot_ms != 0)
-		buf_printf(out, "%.3f",
-		    (double)(n->seen_unix_ms + n->deadline_boot_ms - n->seen_boot_ms) / 1e3);
+	if (n->deadline_boot_ms != 0 || n->kind == NOTICE_TAKEN || n->kind == NOTICE_PREEMPTED)
+		buf_printf(out, "%lld", (long long)((n->seen_unix_ms +
+		    notice_deadline_boot_ms(n, -1) - n->seen_boot_ms) / 1000));
 	buf_char(out, '\0');
 	buf_str(out, "EBB_EVENT_JSON=");
 	notice_json(n, hook_now_ms(), out);

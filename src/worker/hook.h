@@ -18,7 +18,8 @@ struct hook;
  *   EBB_EVENT_SOURCE    "aws", ...
  *   EBB_EVENT_ACTION    "terminate", ...
  *   EBB_EVENT_ID        the platform's own, or empty
- *   EBB_EVENT_DEADLINE  unix seconds, or empty
+ *   EBB_EVENT_DEADLINE  unix seconds, whole ones; of a notice whose platform does not say,
+ *                       what it usually gives; or empty
  *   EBB_EVENT_JSON      all of it, as `ebb watch` prints it
  * and `extra` (NULL-terminated, "NAME=value"; NULL: none). At until_boot_ms
  * (CLOCK_BOOTTIME) its group is killed. From a process whose main thread calls this. */

@@ -24,6 +24,7 @@ struct look_op {
 	bool sweep;
 	bool just_woken;
 	int64_t lost;
+	int64_t next_expiry_ms;
 	size_t n;
 	struct looked looked[]; /* as many as the pipeline has */
 };
@@ -68,6 +69,8 @@ static enum status exec_look(struct ledger *l, struct op *op, struct error *e)
 	if (o->sweep)
 		st = sweep_workers(w->opt->state, l, w->opt->run.id, w->me.id,
 		    w->pipeline, o->just_woken, &o->lost, e);
+	if (st == ST_OK && o->sweep)
+		st = sweep_next_expiry(l, w->opt->run.id, w->me.id, &o->next_expiry_ms, e);
 	for (o->n = 0; st == ST_OK && o->n < w->n_stages; o->n++) {
 		struct looked *of = &o->looked[o->n];
 
@@ -123,6 +126,8 @@ static void done_look(struct op *op)
 	struct work *w = o->w;
 
 	w->looking = false;
+	if (o->sweep)
+		w->next_expiry_ms = o->next_expiry_ms;
 	if (op->status != ST_OK) {
 		loop_fatal(w, op->status, &op->error);
 	} else {

@@ -388,8 +388,11 @@ void loop_tick(struct work *w)
 		contract_poll(w);
 	requests_tick(w);
 	heard_tick(w);
-	if (now - w->last_look_ms >= OTHERS_EVERY_MS) {
+	drain_tick(w);
+	if (now - w->last_look_ms >= OTHERS_EVERY_MS ||
+	    (w->next_expiry_ms != 0 && now > w->next_expiry_ms)) {
 		w->last_look_ms = now;
+		w->next_expiry_ms = 0;
 		/* While others may hold shards, theirs come free when they die. */
 		w->finishing = false;
 		loop_look(w, has_room(w));

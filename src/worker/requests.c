@@ -166,7 +166,8 @@ static void obey_notice(struct work *w, const struct news *n, bool newer)
 	/* One that is known from before is an operator's, and the notice brought none that is
 	 * closer: what is usual counts then, if that is. */
 	by.deadline_boot_ms = newer ? n->drain_deadline_boot_ms : 0;
-	notice_text(by.detail, sizeof(by.detail), n->drain_reason, strlen(n->drain_reason));
+	if (strcmp(n->drain_reason, "notice") != 0) /* when there is no other reason */
+		notice_text(by.detail, sizeof(by.detail), n->drain_reason, strlen(n->drain_reason));
 	drain_notice(w, &by);
 }
 

@@ -235,6 +235,29 @@ enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, in
 	return st;
 }
 
+enum status sweep_next_expiry(struct ledger *l, int64_t run, int64_t but_worker,
+    int64_t *boot_ms, struct error *e)
+{
+	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));
+	int64_t now = sys_boot_ns() / 1000000;
+	size_t n = 0;
+	size_t i;
+	enum status st;
+
+	*boot_ms = 0;
+	if (list == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
+	st = ledger_workers(l, run, list, WORKERS_MAX, &n, e);
+	for (i = 0; st == ST_OK && i < n; i++) {
+		int64_t until = list[i].lease_until_boot_ms > now ? list[i].lease_until_boot_ms : now;
+
+		if (list[i].id != but_worker && (*boot_ms == 0 || until < *boot_ms))
+			*boot_ms = until;
+	}
+	free(list);
+	return st;
+}
+
 void sweep_end_blocker(struct state *state, struct ledger *l)
 {
 	struct ledger_worker *list = mem_zero(WORKERS_MAX * sizeof(*list));

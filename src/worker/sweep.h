@@ -22,6 +22,11 @@
 enum status sweep_workers(struct state *state, struct ledger *l, int64_t run, int64_t but_worker,
     const struct pipeline *p, bool just_woken, int64_t *lost,
     struct error *e) MUST_USE;
+/* When to look again (boot ms): at the end of the lease of another worker of the run that
+ * ends first, if it is not renewed until then; now, when one has ended and its worker is not
+ * buried yet. 0: there is no other. */
+enum status sweep_next_expiry(struct ledger *l, int64_t run, int64_t but_worker,
+    int64_t *boot_ms, struct error *e) MUST_USE;
 
 /* For a run whose lock is held: kills holders whose lease is over. True if one
  * was killed, so that the lock will be free in a moment. */

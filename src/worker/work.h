@@ -236,6 +236,7 @@ struct work {
 	int64_t awake_ms;         /* the last tick; 0: none yet */
 	int64_t woke_ms;          /* after the last long gap between two; 0: never */
 	int64_t last_look_ms;
+	int64_t next_expiry_ms;   /* of another's lease, by the last look that swept; 0: none */
 	bool start_said;
 	bool closing;             /* the loop only waits for pool threads now */
 	/* life.c: */

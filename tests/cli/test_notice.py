@@ -200,7 +200,7 @@ def test_a_recommendation_lets_it_go_on(box, serve):
     r = run.wait(15)
     assert r.code == 0, r.err
     assert sorted(box.read("wise").split()) == [b"0", b"1"] and box.read("hook") == b"rebalance\n"
-    assert "recommends to rebalance" in r.err
+    assert "a rebalance is recommended" in r.err
     assert "notice" not in dict(events(box)) and dict(events(box))["rebalance"]
 
 
@@ -282,7 +282,7 @@ def test_a_withdrawn_notice_is_recorded(box, serve):
     server.tell("notice 60s")
     wait_until(lambda: "stopping" in run.err(), 10, "it is heard")
     server.tell("withdraw")
-    wait_until(lambda: "takes back" in run.err(), 10, "that too")
+    wait_until(lambda: "taken back" in run.err(), 10, "that too")
     box.write("go", "")
     assert run.wait(20).code == 0  # both were done, and nothing is left
 

@@ -9,6 +9,7 @@ import sqlite3
 import time
 
 import metadata
+import pytest
 from ebbcli import wait_for_lines
 from ebbtest import wait_until
 from metadata import AZURE_EVENTS
@@ -109,7 +110,7 @@ def test_exec_leaves_in_time_for_what_was_announced(box):
                         'while :; do sleep 0.02; done')
         wait_for_lines(box, 1)
         cloud.set(AZURE_EVENTS, *reboot(153))
-        wait_until(lambda: "plans maintenance" in run.err(), 5, "it is heard")
+        wait_until(lambda: "maintenance is planned" in run.err(), 5, "it is heard")
         assert run.poll() is None
         assert run.wait(8).code == 7
 
@@ -154,3 +155,37 @@ def test_nothing_is_approved_when_the_ledger_cannot_be_written(box, serve):
     r = run.wait(15)
     assert r.code == 3, r.err
     assert not [line for line in server.log() if line["method"] == "POST"]
+
+
+def test_a_hook_of_a_recommendation_is_ended_in_time(box, serve):
+    server = serve("aws")
+    box.write("p.yaml", "version: 1\nname: p\nstages:\n  s:\n    input: {count: 1}\n"
+              "    run: 'while [ ! -e go ]; do sleep 0.02; done'\n")
+    run = box.begin("run", "p.yaml", "--hook-timeout", "200ms", "--on-rebalance",
+                    "echo begun >>hook; sleep 5; echo over >>hook", **server.variables())
+    wait_until(lambda: "1 to do" in run.err(), 10, "it runs")
+    server.tell("rebalance")
+    wait_until(lambda: "on_rebalance: ended, as it took too long" in run.err(), 10, "it is ended")
+    box.write("go", "")
+    assert run.wait(10).code == 0
+    assert box.read("hook") == b"begun\n"
+
+
+def test_a_shell_can_count_with_the_deadline(box, serve):
+    server = serve("gcp")
+    run = box.begin("watch", "--once", "--exec", 'notice=echo $((EBB_EVENT_DEADLINE - $(date +%s))) >left',
+                    **server.variables())
+    wait_until(lambda: "this is" in run.err(), 10, "it listens")
+    server.tell("notice")
+    assert run.wait(10).code == 0
+    assert 25 <= int(box.read("left")) <= 31
+
+
+@pytest.mark.parametrize("args, said", [
+    (["watch", "--exec", "notise=true"], "did you mean"),
+    (["watch", "--source", "none"], "--stop-file"),
+    (["exec", "--notice", "awz", "--", "true"], "--notice"),
+    (["map", "--notice", "awz", "--", "true", ":::", "a"], "--notice")])
+def test_a_slip_is_said_before_anything_begins(box, args, said):
+    r = box.ebb(*args, code=2)
+    assert said in r.err

@@ -286,10 +286,10 @@ static void test_words(void **state)
 
 	(void)state;
 	notice_say(&n, 1000000, &line);
-	assert_string_equal(line.data, "aws is going to take this machine (terminate) in 2m00s");
+	assert_string_equal(line.data, "aws: this machine is going to be taken away (terminate) in 2m00s");
 	buf_clear(&line);
 	notice_say(&n, 2000000, &line);
-	assert_string_equal(line.data, "aws is going to take this machine (terminate) now");
+	assert_string_equal(line.data, "aws: this machine is going to be taken away (terminate) now");
 	buf_free(&line);
 }
 
