@@ -19,7 +19,7 @@ static void overview(struct buf *b)
 	    "Kill it, reclaim the machine, reboot: run the same line again and it goes on.\n\n"
 	    "usage: ebb VERB [options] ...\n\nverbs:\n");
 	for (i = 0; verbs[i] != NULL; i++)
-		buf_printf(b, "  %-8s %s\n", verbs[i]->name,
+		buf_printf(b, "  %-11s %s\n", verbs[i]->name,
 		    strchr(verbs[i]->summary, ':') == NULL ? verbs[i]->summary
 		    : strchr(verbs[i]->summary, ':') + 2);
 	buf_str(b, "\nexamples:\n"
