@@ -124,11 +124,13 @@ enum status hook_start(const char *command, const struct notice *n, char *const 
 	enum status st;
 
 	*out = NULL;
+	if (h == NULL)
+		return error_set(e, ST_NO_MEMORY, "out of memory");
 	event_variables(n, &own);
 	st = buf_check(&own, e);
 	if (st == ST_OK)
 		env = hook_env(&own, extra);
-	if (h == NULL || (st == ST_OK && env == NULL))
+	if (st == ST_OK && env == NULL)
 		st = error_set(e, ST_NO_MEMORY, "out of memory");
 	if (st == ST_OK)
 		st = hook_spawn(h, command, env, e);
