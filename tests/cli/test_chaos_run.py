@@ -3,6 +3,7 @@ what is so. What parses, draws and plans without I/O is in tests/unit/test_rehea
 
 import json
 import os
+import re
 import shutil
 import signal
 import xml.etree.ElementTree as ET
@@ -259,6 +260,38 @@ def test_a_run_that_goes_on(nums, action, code):
     v = json.loads(path.read_text())
     assert results(v) == dict(GOOD, **{"left-running": "skipped"})
     assert counts(v)[action][0] == 1
+
+
+@pytest.mark.parametrize("action", ["kill", "notice"])
+def test_the_last_worker_is_taken_away(nums, action):
+    """It says beforehand that this takes everybody, and at once that nobody is left."""
+    runs = start(nums)
+    chaos = nums.begin("chaos", "run", "--run", "nums", "--state", "p/.ebb", "--action", action, "--at",
+                       "0ms", "--targets", "ALL")
+    wait_until(lambda: "nobody works on r1 any more" in chaos.err(), 10, "it is said")
+    for run in runs:
+        assert run.wait(10).code == (75 if action == "notice" else -signal.SIGKILL)
+    said = chaos.err()
+    assert re.search(r"^\+\S+ m?s this takes every worker of r1 \(2\): ", said, re.M), said
+    assert said.index("this takes") < said.index("machine ")
+    assert "ebb worker --run r1" in said and "until --timeout (10m" in said
+    nums.release()
+    nums.ebb("worker", "--run", "nums", "--state", "p/.ebb", "--lease", "2s")
+    r = chaos.wait(20)
+    assert r.code == 0, r.err
+    assert r.err.count("nobody works on") == 1
+
+
+def test_one_of_two_is_not_all(nums):
+    runs = start(nums)
+    chaos = nums.begin("chaos", "run", "--run", "nums", "--state", "p/.ebb", "--action", "kill", "--at",
+                       "0ms", "--targets", "COUNT(1)")
+    wait_until(lambda: "killed" in chaos.err(), 10, "one is killed")
+    nums.release()
+    r = chaos.wait(20)
+    assert r.code == 0 and "nobody" not in r.err and "every worker" not in r.err, r.err
+    for run in runs:
+        run.wait(10)
 
 
 def test_nothing_to_interrupt(nums):
