@@ -66,6 +66,9 @@ void verdict_set(struct verdict *v, enum check_name c, enum check_result r, cons
 /* No check fails. */
 bool verdict_holds(const struct verdict *v);
 
+/* Nothing fails but that it was disturbed, so that nothing is shown. */
+bool verdict_is_inconclusive(const struct verdict *v);
+
 /* The checks that the ledger decides (finished, lost, twice), the figures, and what
  * workers heard of the blows. `why` is said where the run is not finished. */
 enum status verdict_look(struct verdict *v, struct ledger *l, const struct ledger_run *run,

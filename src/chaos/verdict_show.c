@@ -144,7 +144,8 @@ void verdict_text(const struct verdict *v, struct buf *out)
 {
 	size_t i;
 
-	buf_printf(out, "verdict: %s\n", verdict_holds(v) ? "ok" : "FAILED");
+	buf_printf(out, "verdict: %s\n", verdict_holds(v) ? "ok" : verdict_is_inconclusive(v)
+	    ? "INCONCLUSIVE" : "FAILED");
 	for (i = 0; i < CHECKS; i++)
 		buf_printf(out, "  %-13s %-8s %s\n", verdict_check_words[i].name,
 		    verdict_result_words[v->check[i].result], verdict_check_text(v, i));
@@ -224,8 +225,9 @@ void verdict_json(const struct verdict *v, struct buf *out)
 	struct verdict_safe s = verdict_safe_of(v);
 	size_t i;
 
-	buf_printf(out, "{\"ebb_chaos\":1,\"ok\":%s,\"seed\":%lld,",
-	    verdict_holds(v) ? "true" : "false", (long long)v->seed);
+	buf_printf(out, "{\"ebb_chaos\":1,\"ok\":%s,\"inconclusive\":%s,\"seed\":%lld,",
+	    verdict_holds(v) ? "true" : "false", verdict_is_inconclusive(v) ? "true" : "false",
+	    (long long)v->seed);
 	verdict_json_text(out, "cloud", v->cloud);
 	buf_printf(out, ",\"machines\":%d,\"instances\":%d", v->machines, v->instances);
 	verdict_json_checks(v, out);

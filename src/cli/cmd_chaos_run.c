@@ -87,7 +87,7 @@ static const struct option chaos_run_options[] = {
 	{0, "slots", OPTION_COUNT, CHAOS_RUN_AT(slots), "N", "commands at once on each (1)", NULL, 1,
 	    1024},
 	{0, "cloud", OPTION_CHOICE, CHAOS_RUN_AT(cloud), "NAME",
-	    "whose notices: aws (default), gcp, azure",
+	    "whose notices: aws, gcp (default), azure",
 	    EXPERIMENT_CLOUDS},
 	{0, "notice-window", OPTION_DURATION, CHAOS_RUN_AT(window_ms), "TIME",
 	    "from a notice to the machine's end (10s)", NULL, 100, CHAOS_RUN_DAY},
@@ -516,8 +516,8 @@ const struct verb verb_chaos_run = {
 	    "  ebb chaos run --action kill --targets 'COUNT(1)' --every 5s logs.yaml\n"
 	    "  ebb chaos run experiment.yaml --junit chaos.xml\n"
 	    "  ebb chaos run --run logs --state /srv/ebb --action freeze --for 10s\n"
-	    "\nExit: 0 all checks hold, 1 some do not (what there is to look at is kept), 2 usage\n"
-	    "or file, 3 it could not be held, 130 by Ctrl-C.\n",
+	    "\nExit: 0 all checks hold, 1 some do not (what there is to look at is kept), or no\n"
+	    "interruption was felt, which shows nothing (INCONCLUSIVE); 2 usage or file, 3 it could not be held, 130 by Ctrl-C.\n",
 	.options = chaos_run_options,
 	.run = chaos_run_main,
 };

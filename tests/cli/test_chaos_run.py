@@ -4,6 +4,7 @@ what is so. What parses, draws and plans without I/O is in tests/unit/test_rehea
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import xml.etree.ElementTree as ET
@@ -67,8 +68,11 @@ def rehearse(box, *args, code=0, file="p/nums.yaml", right=True, seconds=28):
                 code=code, seconds=seconds)
     v = json.loads(path.read_text())
     text = r.out.decode()
-    assert text.startswith("verdict: ok\n" if code == 0 else "verdict: FAILED\n"), text
+    failed = {c["name"] for c in v["checks"] if c["result"] == "failed"}
+    word = "ok" if code == 0 else "INCONCLUSIVE" if failed == {"disturbed"} else "FAILED"
+    assert text.startswith("verdict: %s\n" % word), text
     assert v["ebb_chaos"] == 1 and v["ok"] == (code == 0)
+    assert v["inconclusive"] == (word == "INCONCLUSIVE")
     assert str(v["seed"]) in text
     box.wait_alone(1)
     return v
@@ -103,8 +107,8 @@ def test_notices(nums, targets, machines, hit):
 
 @pytest.mark.parametrize("options, want", [
     (("--cloud", "azure", "--says", "stop", "--at", "0ms"), {"notice": (1, 1, 0)}),
-    (("--action", "rebalance", "--at", "0ms", "--set", "pause=0.6"), {"rebalance": (1, 1, 0)}),
-    (("--action", "hibernate", "--at", "0ms", "--for", "300ms", "--set", "pause=0.6"),
+    (("--action", "rebalance", "--cloud", "aws", "--at", "0ms", "--set", "pause=0.6"), {"rebalance": (1, 1, 0)}),
+    (("--action", "hibernate", "--cloud", "aws", "--at", "0ms", "--for", "300ms", "--set", "pause=0.6"),
      {"hibernate": (1, 1, 0)}),
     (("--action", "capacity", "--cloud", "gcp", "--at", "200ms", "--for", "2s"),
      {"capacity": (2, 2, 0)}),
@@ -198,6 +202,7 @@ def test_over_before_anything_was_done(nums):
     v = rehearse(nums, "--at", "1h", "--set", "pause=0", code=1)
     assert results(v) == dict(GOOD, disturbed="failed")
     assert v["blows"] == [] and "--at" in text_of(v, "disturbed")
+    assert v["inconclusive"] and v["cloud"] == "gcp"
 
 
 def test_what_goes_to_stdout_is_not_compared(nums):
@@ -370,6 +375,13 @@ def test_the_demo_with_half_of_its_machines_taken_away(sections):
     assert counts(v) == {"notice": (2, 2, 0)}
     assert v["reference_ms"] > 0
     assert tree(sections.root) == before
+
+
+def test_the_line_of_the_readme(sections):
+    """As it stands, where the whole file is two shards."""
+    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if "ebb chaos run" in line)
+    r = sections.ebb(*shlex.split(line)[1:])
+    assert r.out.startswith(b"verdict: ok\n"), r.out
 
 
 def test_the_example_of_an_experiment(sections):
