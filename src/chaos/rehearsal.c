@@ -59,6 +59,7 @@ struct rehearsal {
 	struct trace trace[EXPERIMENT_ACTIONS_MAX]; /* of each action that has one */
 	size_t tick[EXPERIMENT_ACTIONS_MAX];
 	bool pending[EXPERIMENT_ACTIONS_MAX]; /* due, and nobody was there */
+	bool reference_failed;      /* without interruptions it did not finish either */
 	struct blow *blows;
 };
 
@@ -201,6 +202,7 @@ static enum status reference_run(struct rehearsal *r, struct error *e)
 	st = reference_start(r, &pid, e);
 	if (st == ST_OK)
 		st = reference_wait(r, pid, e);
+	r->reference_failed = st != ST_OK;
 	r->v->reference_ms = rehearsal_now_ms() - began_ms;
 	if (st == ST_OK && !r->interrupted) {
 		str_duration(&took, r->v->reference_ms);
@@ -515,17 +517,15 @@ static enum status rehearsal_open_own(struct rehearsal *r, struct error *e)
 }
 
 /* The folder stays when there is something to look at in it. */
-static void rehearsal_leave_folder(struct rehearsal *r, enum status st, struct error *e)
+static void rehearsal_leave_folder(struct rehearsal *r, enum status st)
 {
 	struct error ignored;
-	bool failed = st == ST_OK && !r->interrupted && !verdict_holds(r->v);
+	bool failed = !r->interrupted && (st == ST_OK ? !verdict_holds(r->v) : r->reference_failed);
 
 	if (r->folder == NULL)
 		return;
-	if (failed || (r->o->keep && st == ST_OK)) {
+	if (failed || r->o->keep) {
 		r->v->folder = mem_dup(r->folder, strlen(r->folder));
-	} else if (st != ST_OK && r->o->keep) {
-		(void)error_prefix(e, st, "(%s is kept)", r->folder);
 	} else if (file_remove_tree(r->folder, &ignored) != ST_OK) {
 		log_line(LOG_WARN, "%s", ignored.text);
 	}
@@ -564,7 +564,7 @@ enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out
 	follow_close(&r->follow);
 	ledger_close(r->ledger);
 	r->ledger = NULL;
-	rehearsal_leave_folder(r, st, e);
+	rehearsal_leave_folder(r, st);
 	*interrupted = r->interrupted;
 	return r->interrupted ? ST_OK : st;
 }

@@ -78,5 +78,8 @@ enum status verdict_look(struct verdict *v, struct ledger *l, const struct ledge
 void verdict_text(const struct verdict *v, struct buf *out);
 void verdict_json(const struct verdict *v, struct buf *out);
 void verdict_junit(const struct verdict *v, struct buf *out);
+/* The same of one that could not be held. `folder` was kept; NULL: none was. */
+void verdict_json_error(const char *why, const char *folder, struct buf *out);
+void verdict_junit_error(const char *why, struct buf *out);
 
 #endif

@@ -255,6 +255,15 @@ void verdict_json(const struct verdict *v, struct buf *out)
 	buf_str(out, "]}\n");
 }
 
+void verdict_json_error(const char *why, const char *folder, struct buf *out)
+{
+	buf_str(out, "{\"ebb_chaos\":1,\"ok\":false,\"inconclusive\":false,");
+	verdict_json_text(out, "error", why);
+	buf_char(out, ',');
+	verdict_json_text(out, "folder", folder);
+	buf_str(out, "}\n");
+}
+
 /* ---- JUnit ---- */
 
 /* For an attribute. Control characters cannot stand in XML at all. */
@@ -326,4 +335,14 @@ void verdict_junit(const struct verdict *v, struct buf *out)
 	buf_str(out, "</system-out>\n</testsuite>\n");
 	out->failed = out->failed || text.failed;
 	buf_free(&text);
+}
+
+void verdict_junit_error(const char *why, struct buf *out)
+{
+	buf_str(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ebb chaos run\" "
+	    "tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n"
+	    "  <testcase classname=\"ebb.chaos\" name=\"held: the rehearsal could be held\">"
+	    "<error message=\"");
+	junit_text(why, out);
+	buf_str(out, "\"/></testcase>\n</testsuite>\n");
 }

@@ -193,9 +193,17 @@ def test_failing_shards(nums):
                .replace("    output: out", "    retry: {failures: 1}\n    output: out"))
     v = rehearse(nums, "--action", "kill", "--at", "300ms", code=1)
     assert results(v)["finished"] == results(v)["lost"] == "failed"
-    r = nums.ebb("chaos", "run", "p/nums.yaml", code=3)
+    json_path, junit = nums.top / "v.json", nums.top / "j.xml"
+    r = nums.ebb("chaos", "run", "p/nums.yaml", "--json", str(json_path), "--junit", str(junit), code=3)
     assert "does not finish without interruptions (exit code 1)" in r.err
     assert r.out == b"" and "failed" in r.err
+    v = json.loads(json_path.read_text())
+    assert v["ok"] is False and "does not finish without" in v["error"]
+    assert "kept: %s\n" % v["folder"] in r.err, "the inner run's words lead there"
+    assert (Path(v["folder"]) / "ref-state/ledger.db").exists()
+    suite = ET.parse(junit).getroot()
+    assert suite.get("errors") == suite.get("tests") == "1"
+    assert suite.find("testcase/error").get("message") == v["error"]
 
 
 def test_over_before_anything_was_done(nums):
@@ -320,7 +328,11 @@ def test_nothing_to_interrupt(nums):
     (("--trace", "none.json"), "none.json"), (("--speed", "2"), "belong to a trace"),
     (("--lifecycle", "on-demand"), "nobody takes an on-demand machine away"),
     (("--real-windows", "--notice-window", "3s"), "exclude"), (("--set", "none=1"), "no such parameter"),
-    (("--pool", "a b"), "no name"), (("--workers", "65"), "64"), (("--folder", "nowhere"), "nowhere"),
+    (("--pool", "a b"), "no name"), (("--state", "x"), "--run NAME"),
+    (("--reference", "none"), "--reference none: No such file"), (("--reference", "p/nums.yaml"), "is no folder"),
+    (("--json", "none/v.json"), "--json: none/v.json cannot be made: none: No such file"),
+    (("--junit", "p"), '"p" is no name of a file'), (("--junit", ""), '"" is no name'),
+    (("--workers", "65"), "64"), (("--folder", "nowhere"), "nowhere"),
 ])
 def test_wrong_words(nums, options, says):
     r = nums.ebb("chaos", "run", "p/nums.yaml", *options, code=2)
