@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "chaos/cloud.h"
+#include "pipeline/keys.h"
 #include "pipeline/reader.h"
 
 enum {
@@ -111,7 +113,7 @@ static const struct key action_keys[] = {
 
 void experiment_init(struct experiment *x)
 {
-	*x = (struct experiment){.window_ms = 10000, .replace_ms = 1000, .lease_ms = 2000,
+	*x = (struct experiment){.cloud = EXPERIMENT_CLOUD_USUAL, .window_ms = 10000, .replace_ms = 1000, .lease_ms = 2000,
 	    .timeout_ms = 600000, .seed = -1};
 }
 
@@ -429,6 +431,83 @@ static void experiment_read_windows(struct reader *r, const struct yaml_node *ro
 		x->window_ms = -1;
 }
 
+/* The pool that an item of "fleet" or "actions" names; NULL: none. */
+static const struct yaml_node *experiment_pool_of(const struct yaml_node *item)
+{
+	const struct yaml_node *n = item->kind == YAML_MAP ? yaml_get(item, "pool") : NULL;
+
+	return n != NULL && n->kind == YAML_TEXT ? n : NULL;
+}
+
+/* Its first item before `end` with that name. */
+static const struct yaml_node *experiment_find_pool(const struct yaml_node *fleet, const char *name,
+    const struct yaml_node *end)
+{
+	const struct yaml_node *item;
+
+	for (item = fleet->first; item != end; item = item->next) {
+		const struct yaml_node *n = experiment_pool_of(item);
+
+		if (n != NULL && strcmp(n->text, name) == 0)
+			return n;
+	}
+	return NULL;
+}
+
+static void experiment_unknown_pool(struct reader *r, const struct yaml_node *fleet,
+    const struct yaml_node *n)
+{
+	const struct yaml_node *item;
+	const char *near = NULL;
+	const char *any = NULL;
+	size_t best = 64;
+
+	for (item = fleet->first; item != NULL; item = item->next) {
+		const struct yaml_node *known = experiment_pool_of(item);
+		size_t apart = known == NULL ? best : str_distance(n->text, n->len, known->text, known->len);
+
+		if (known != NULL && any == NULL)
+			any = known->text;
+		if (apart < best && key_is_near(n->text, n->len, known->text, known->len)) {
+			best = apart;
+			near = known->text;
+		}
+	}
+	if (near != NULL)
+		READER_PROBLEM(r, n, "there is no pool \"%.60s\" in the fleet; did you mean \"%.60s\"?",
+		    n->text, near);
+	else if (any != NULL)
+		READER_PROBLEM(r, n, "there is no pool \"%.60s\" in the fleet; expected one under fleet:, "
+		    "such as \"%.60s\"", n->text, any);
+}
+
+/* The names of pools, of a fleet and of actions that were not too long. */
+static void experiment_check_pools(struct reader *r, const struct yaml_node *root)
+{
+	const struct yaml_node *fleet = yaml_get(root, "fleet");
+	const struct yaml_node *actions = yaml_get(root, "actions");
+	const struct yaml_node *item;
+
+	if (fleet == NULL || fleet->kind != YAML_LIST || fleet->n > EXPERIMENT_POOLS_MAX)
+		return;
+	for (item = fleet->first; item != NULL; item = item->next) {
+		const struct yaml_node *n = experiment_pool_of(item);
+		const struct yaml_node *was = n == NULL ? NULL : experiment_find_pool(fleet, n->text, item);
+
+		if (was != NULL)
+			READER_PROBLEM(r, n, "the pool \"%.60s\" is there twice, first in line %d; expected "
+			    "another name", n->text, was->line);
+	}
+	if (actions == NULL || actions->kind != YAML_LIST || actions->n > EXPERIMENT_ACTIONS_MAX)
+		return;
+	for (item = actions->first; item != NULL; item = item->next) {
+		const struct yaml_node *n = experiment_pool_of(item);
+
+		if (n != NULL && experiment_find_pool(fleet, n->text, NULL) == NULL)
+			experiment_unknown_pool(r, fleet, n);
+	}
+}
+
 static void experiment_read_tree(struct reader *r, const struct yaml_node *root,
     struct experiment *x)
 {
@@ -442,6 +521,7 @@ static void experiment_read_tree(struct reader *r, const struct yaml_node *root,
 	experiment_read_windows(r, root, x);
 	experiment_read_list(r, root, "fleet", EXPERIMENT_POOLS_MAX, experiment_read_pool, x);
 	experiment_read_list(r, root, "actions", EXPERIMENT_ACTIONS_MAX, experiment_read_action, x);
+	experiment_check_pools(r, root);
 	if (yaml_get(root, "actions") == NULL)
 		READER_PROBLEM(r, root, "\"actions\" is missing; expected a list such as "
 		    "[{do: notice, at: 2s, targets: PERCENT(50)}]");

@@ -73,8 +73,10 @@ struct experiment {
 };
 
 #define EXPERIMENT_CLOUDS "aws|gcp|azure"
+enum { EXPERIMENT_CLOUD_USUAL = 1 };
 
-/* Four spot machines of one slot and no action; what else is said in docs/chaos.md. */
+/* On gcp, whose notices are heard at once, and without actions; what else is said in
+ * docs/chaos.md. */
 void experiment_init(struct experiment *x);
 void experiment_free(struct experiment *x); /* what it owns */
 

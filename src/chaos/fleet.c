@@ -5,12 +5,12 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "chaos/cloud.h"
 #include "chaos/draw.h"
 #include "chaos/serve.h"
+#include "chaos/tell.h"
 
 enum {
 	FLEET_OUTSIDE_MAX = 256,
@@ -196,8 +196,7 @@ static enum status fleet_outside_look(struct fleet *f, struct error *e)
 
 static void fleet_say(const struct fleet *f, const struct machine *m, const char *what)
 {
-	if (!f->o.quiet)
-		log_line(LOG_INFO, "machine %d: %s", m->number, what);
+	tell_line(f->o.tell, "machine %d: %s", m->number, what);
 }
 
 static void fleet_thaw(struct fleet *f, struct machine *m)
@@ -228,7 +227,8 @@ static void fleet_due(struct fleet *f, struct machine *m, int64_t now_ms)
 		f->blow[m->blow].missed = true;
 		m->deadline_ms = 0;
 		fleet_say(f, m, "its time is over while its worker is still there; it is gone");
-		(void)machine_kill(m);
+		if (machine_kill(m) && f->o.outside != NULL)
+			machine_gone(m);
 	} else if (m->freeze_ms != 0 && fleet_hibernates_now(m, now_ms)) {
 		m->freeze_ms = 0;
 		(void)machine_stop(m);
@@ -365,10 +365,16 @@ static enum status fleet_do_freeze(struct fleet *f, struct machine *m, const str
 static enum status fleet_do_kill(struct fleet *f, struct machine *m, int64_t now_ms,
     struct error *e)
 {
+	enum status st;
+
 	if (!machine_kill(m) && f->o.outside != NULL)
 		return ST_OK;
 	fleet_say(f, m, "killed");
-	return fleet_note(f, m, ACTION_KILL, now_ms, 0, e);
+	st = fleet_note(f, m, ACTION_KILL, now_ms, 0, e);
+	/* The ledger goes on listing it until somebody finds its lease run out. */
+	if (f->o.outside != NULL)
+		machine_gone(m);
+	return st;
 }
 
 static enum status fleet_do_rebalance(struct fleet *f, struct machine *m, int64_t now_ms,
@@ -458,6 +464,16 @@ bool fleet_is_stuck(const struct fleet *f)
 			return false;
 	}
 	return f->o.outside == NULL;
+}
+
+bool fleet_takes_all(const struct fleet *f, const struct chaos_action *a)
+{
+	size_t meant = 0;
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		meant += f->machine[i].up && fleet_is_meant(&f->machine[i], a);
+	return meant > 0 && meant == fleet_up(f) && targets_number(&a->targets, meant) >= meant;
 }
 
 size_t fleet_up(const struct fleet *f)

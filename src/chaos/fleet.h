@@ -9,6 +9,7 @@
 
 struct ledger;
 struct fleet;
+struct tell;
 
 /* One action on one machine. */
 struct blow {
@@ -24,7 +25,7 @@ struct fleet_options {
 	struct machine_plan plan; /* outside only x is needed */
 	struct ledger *outside;   /* NULL: it plays the machines; else the ledger, writable */
 	int64_t run;              /* whose workers these are */
-	bool quiet;
+	const struct tell *tell;
 };
 
 /* Nothing is started yet. The options' texts are borrowed. */
@@ -53,6 +54,8 @@ enum status fleet_set_available(struct fleet *f, const struct chaos_action *a, i
 /* Nobody is up, and nobody will come by himself. */
 bool fleet_is_stuck(const struct fleet *f);
 size_t fleet_up(const struct fleet *f);
+/* The action, done once and now, leaves nobody undisturbed. */
+bool fleet_takes_all(const struct fleet *f, const struct chaos_action *a);
 /* The run is over: nobody comes back, nothing more is done to anybody, who stands still
  * goes on. */
 void fleet_settle(struct fleet *f);

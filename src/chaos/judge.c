@@ -224,10 +224,11 @@ static size_t judge_count_felt(const struct verdict *v)
 	return n;
 }
 
-static void judge_disturbed(struct verdict *v)
+static void judge_disturbed(struct verdict *v, const struct judge_case *c)
 {
-	static const char more[] = "an earlier --at, fewer machines (--workers), or more input "
-	    "would do";
+	const char *more = c->folder == NULL ? "an earlier --at shows more" : "more input, longer "
+	    "commands, an earlier --at or fewer machines (--workers) show more";
+	const char *sooner = c->folder == NULL ? "" : "; notices of --cloud gcp are heard soonest";
 	size_t felt = judge_count_felt(v);
 
 	if (felt > 0)
@@ -235,7 +236,7 @@ static void judge_disturbed(struct verdict *v)
 		    v->n_blows);
 	else if (v->n_blows > 0)
 		verdict_set(v, CHECK_DISTURBED, CHECK_FAILS, "it was over before a worker heard of its "
-		    "notice: %s", more);
+		    "notice: %s%s", more, sooner);
 	else
 		verdict_set(v, CHECK_DISTURBED, CHECK_FAILS, "it was over before anything was done to "
 		    "it: %s", more);
@@ -259,11 +260,11 @@ enum status judge_all(struct verdict *v, const struct judge_case *c, struct erro
 	st = follow_look(c->follow, e);
 	if (st == ST_OK && !c->follow->known) {
 		verdict_set(v, CHECK_FINISHED, CHECK_FAILS, "it was never begun: %s", why);
-		judge_disturbed(v);
+		judge_disturbed(v, c);
 		return ST_OK;
 	}
 	if (st == ST_OK)
 		st = verdict_look(v, c->follow->ledger, &c->follow->run, why, e);
-	judge_disturbed(v);
+	judge_disturbed(v, c);
 	return st == ST_OK ? judge_outputs(v, c, e) : st;
 }

@@ -25,6 +25,7 @@
 #include "chaos/keeper.h"
 #include "chaos/proctree.h"
 #include "chaos/schedule.h"
+#include "chaos/tell.h"
 #include "chaos/trace.h"
 #include "chaos/verdict.h"
 
@@ -48,6 +49,8 @@ struct rehearsal {
 	struct buf ledger_path;
 	struct ledger *ledger;      /* writable, of a run that others work on */
 	struct follow follow;
+	struct tell tell;
+	bool alone;                 /* that nobody works on the run any more was said */
 	struct fleet *fleet;
 	struct schedule *schedule;
 	uint64_t random;
@@ -56,18 +59,13 @@ struct rehearsal {
 	struct trace trace[EXPERIMENT_ACTIONS_MAX]; /* of each action that has one */
 	size_t tick[EXPERIMENT_ACTIONS_MAX];
 	bool pending[EXPERIMENT_ACTIONS_MAX]; /* due, and nobody was there */
+	bool reference_failed;      /* without interruptions it did not finish either */
 	struct blow *blows;
 };
 
 static int64_t rehearsal_now_ms(void)
 {
 	return sys_boot_ns() / 1000000;
-}
-
-static void rehearsal_say(const struct rehearsal *r, const char *text)
-{
-	if (!r->o->quiet)
-		log_line(LOG_INFO, "%s", text);
 }
 
 /* Waits for a signal, which is what a child's end is too, but not for long. */
@@ -193,17 +191,24 @@ static enum status reference_wait(struct rehearsal *r, int32_t pid, struct error
 static enum status reference_run(struct rehearsal *r, struct error *e)
 {
 	int64_t began_ms = rehearsal_now_ms();
+	struct buf took = {0};
 	int32_t pid;
 	enum status st;
 
 	r->v->reference_ms = -1;
 	if (r->o->run != NULL || r->o->no_reference || r->o->reference != NULL)
 		return ST_OK;
-	rehearsal_say(r, "without interruptions, for the bytes to compare with");
+	tell_line(&r->tell, "without interruptions, for the bytes to compare with");
 	st = reference_start(r, &pid, e);
 	if (st == ST_OK)
 		st = reference_wait(r, pid, e);
+	r->reference_failed = st != ST_OK;
 	r->v->reference_ms = rehearsal_now_ms() - began_ms;
+	if (st == ST_OK && !r->interrupted) {
+		str_duration(&took, r->v->reference_ms);
+		tell_line(&r->tell, "that took %s", took.failed ? "a while" : took.data);
+		buf_free(&took);
+	}
 	return st;
 }
 
@@ -306,20 +311,53 @@ static enum status rehearsal_begin_fleet(struct rehearsal *r, struct error *e)
 		.plan = {.x = o->x, .program = o->program, .folder = r->folder,
 		    .pipeline = o->pipeline, .set = o->set, .n_set = o->n_set, .token = r->token,
 		    .run = "r1"},
-		.outside = r->ledger, .run = r->follow.run.id, .quiet = o->quiet,
+		.outside = r->ledger, .run = r->follow.run.id, .tell = &r->tell,
 	};
 
 	r->began_ms = rehearsal_now_ms();
 	return fleet_create(&fo, &r->fleet, e);
 }
 
+/* Whoever started the workers of a run has to start them again. */
+static void rehearsal_warn_of_end(const struct rehearsal *r)
+{
+	const struct experiment *x = r->o->x;
+	size_t i;
+
+	for (i = 0; r->o->run != NULL && i < x->n_actions; i++) {
+		const struct chaos_action *a = &x->action[i];
+
+		if (a->kind != ACTION_FREEZE && fleet_takes_all(r->fleet, a))
+			tell_line(&r->tell, "this takes every worker of %s (%zu): nobody will be left to "
+			    "finish it; ebb worker --run %s starts another", r->o->run,
+			    fleet_up(r->fleet), r->o->run);
+	}
+}
+
+static void rehearsal_watch_workers(struct rehearsal *r)
+{
+	bool alone = r->o->run != NULL && fleet_up(r->fleet) == 0;
+	struct buf most = {0};
+
+	if (alone && !r->alone) {
+		str_duration(&most, r->o->x->timeout_ms);
+		tell_line(&r->tell, "nobody works on %s any more; ebb worker --run %s (or the line that "
+		    "it was started with) goes on; waiting until --timeout (%s)", r->o->run, r->o->run,
+		    most.failed ? "" : most.data);
+		buf_free(&most);
+	}
+	r->alone = alone;
+}
+
 /* Until it is over, or cannot be any more; then *why is what stopped it. */
 static enum status rehearsal_go_on(struct rehearsal *r, const char **why, struct error *e)
 {
 	int64_t end_ms = r->began_ms + r->o->x->timeout_ms;
-	enum status st = ST_OK;
+	enum status st = fleet_step(r->fleet, rehearsal_now_ms(), r->follow.known, e);
 
 	*why = "it was cancelled";
+	if (st == ST_OK)
+		rehearsal_warn_of_end(r);
 	while (st == ST_OK && !r->interrupted) {
 		st = fleet_step(r->fleet, rehearsal_now_ms(), r->follow.known, e);
 		if (st == ST_OK)
@@ -328,6 +366,7 @@ static enum status rehearsal_go_on(struct rehearsal *r, const char **why, struct
 		if (st != ST_OK || r->follow.over)
 			return st;
 		st = rehearsal_act_all(r, e);
+		rehearsal_watch_workers(r);
 		if (fleet_is_stuck(r->fleet)) {
 			*why = "all workers have left";
 			return st;
@@ -402,7 +441,7 @@ static enum status rehearsal_hold(struct rehearsal *r, struct error *e)
 	if (st != ST_OK || r->interrupted)
 		return st;
 	if (r->o->run == NULL)
-		rehearsal_say(r, "with interruptions");
+		tell_line(&r->tell, "with interruptions");
 	st = rehearsal_begin_fleet(r, e);
 	if (st == ST_OK)
 		st = rehearsal_go_on(r, &why, e);
@@ -478,17 +517,15 @@ static enum status rehearsal_open_own(struct rehearsal *r, struct error *e)
 }
 
 /* The folder stays when there is something to look at in it. */
-static void rehearsal_leave_folder(struct rehearsal *r, enum status st, struct error *e)
+static void rehearsal_leave_folder(struct rehearsal *r, enum status st)
 {
 	struct error ignored;
-	bool failed = st == ST_OK && !r->interrupted && !verdict_holds(r->v);
+	bool failed = !r->interrupted && (st == ST_OK ? !verdict_holds(r->v) : r->reference_failed);
 
 	if (r->folder == NULL)
 		return;
-	if (failed || (r->o->keep && st == ST_OK)) {
+	if (failed || r->o->keep) {
 		r->v->folder = mem_dup(r->folder, strlen(r->folder));
-	} else if (st != ST_OK && r->o->keep) {
-		(void)error_prefix(e, st, "(%s is kept)", r->folder);
 	} else if (file_remove_tree(r->folder, &ignored) != ST_OK) {
 		log_line(LOG_WARN, "%s", ignored.text);
 	}
@@ -508,6 +545,7 @@ enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out
 		return error_set(e, ST_NO_MEMORY, "out of memory");
 	r->o = o;
 	r->v = out;
+	r->tell = (struct tell){.began_ms = rehearsal_now_ms(), .quiet = o->quiet};
 	r->signal_fd = -1;
 	r->keeper.fd = -1;
 	rehearsal_make_token(r);
@@ -526,7 +564,7 @@ enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out
 	follow_close(&r->follow);
 	ledger_close(r->ledger);
 	r->ledger = NULL;
-	rehearsal_leave_folder(r, st, e);
+	rehearsal_leave_folder(r, st);
 	*interrupted = r->interrupted;
 	return r->interrupted ? ST_OK : st;
 }

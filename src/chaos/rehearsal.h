@@ -36,7 +36,7 @@ struct rehearsal;
 /* Fills *out, whose blows live until rehearsal_free. ST_OK: there is a verdict, or
  * *interrupted by INT or TERM. Otherwise it could not be held: ST_CONFIG, or why. In
  * any case nothing that it started is running any more, and its private folder is gone
- * unless the verdict or the error names it. */
+ * unless out->folder names it. */
 enum status rehearsal_run(const struct rehearsal_options *o, struct verdict *out,
     struct rehearsal **r, bool *interrupted, struct error *e) MUST_USE;
 void rehearsal_free(struct rehearsal *r); /* NULL is fine */

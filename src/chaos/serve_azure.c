@@ -434,7 +434,7 @@ static void azure_make_id(int number, char out[INSTANCE_ID_MAX])
 	(void)snprintf(out, INSTANCE_ID_MAX, "ebb-chaos-%d", number);
 }
 
-static const char *const azure_variables[] = {NULL};
+static const char *const azure_variables[] = {"AZURE_POD_IDENTITY_AUTHORITY_HOST", NULL};
 
 const struct cloud cloud_azure = {
 	.name = "azure",
@@ -442,6 +442,7 @@ const struct cloud cloud_azure = {
 	.zone = "eastus-1",
 	.window_ms = 30000,
 	.variables = azure_variables,
+	.variables_are_urls = true,
 	.make_id = azure_make_id,
 	.answer = azure_play,
 };

@@ -49,6 +49,17 @@ bool verdict_holds(const struct verdict *v)
 	return true;
 }
 
+bool verdict_is_inconclusive(const struct verdict *v)
+{
+	size_t i;
+
+	for (i = 0; i < CHECKS; i++) {
+		if (i != CHECK_DISTURBED && v->check[i].result == CHECK_FAILS)
+			return false;
+	}
+	return v->check[CHECK_DISTURBED].result == CHECK_FAILS;
+}
+
 /* ---- shards ---- */
 
 struct twice {

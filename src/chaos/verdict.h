@@ -66,6 +66,9 @@ void verdict_set(struct verdict *v, enum check_name c, enum check_result r, cons
 /* No check fails. */
 bool verdict_holds(const struct verdict *v);
 
+/* Nothing fails but that it was disturbed, so that nothing is shown. */
+bool verdict_is_inconclusive(const struct verdict *v);
+
 /* The checks that the ledger decides (finished, lost, twice), the figures, and what
  * workers heard of the blows. `why` is said where the run is not finished. */
 enum status verdict_look(struct verdict *v, struct ledger *l, const struct ledger_run *run,
@@ -75,5 +78,8 @@ enum status verdict_look(struct verdict *v, struct ledger *l, const struct ledge
 void verdict_text(const struct verdict *v, struct buf *out);
 void verdict_json(const struct verdict *v, struct buf *out);
 void verdict_junit(const struct verdict *v, struct buf *out);
+/* The same of one that could not be held. `folder` was kept; NULL: none was. */
+void verdict_json_error(const char *why, const char *folder, struct buf *out);
+void verdict_junit_error(const char *why, struct buf *out);
 
 #endif

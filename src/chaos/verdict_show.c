@@ -144,7 +144,8 @@ void verdict_text(const struct verdict *v, struct buf *out)
 {
 	size_t i;
 
-	buf_printf(out, "verdict: %s\n", verdict_holds(v) ? "ok" : "FAILED");
+	buf_printf(out, "verdict: %s\n", verdict_holds(v) ? "ok" : verdict_is_inconclusive(v)
+	    ? "INCONCLUSIVE" : "FAILED");
 	for (i = 0; i < CHECKS; i++)
 		buf_printf(out, "  %-13s %-8s %s\n", verdict_check_words[i].name,
 		    verdict_result_words[v->check[i].result], verdict_check_text(v, i));
@@ -224,8 +225,9 @@ void verdict_json(const struct verdict *v, struct buf *out)
 	struct verdict_safe s = verdict_safe_of(v);
 	size_t i;
 
-	buf_printf(out, "{\"ebb_chaos\":1,\"ok\":%s,\"seed\":%lld,",
-	    verdict_holds(v) ? "true" : "false", (long long)v->seed);
+	buf_printf(out, "{\"ebb_chaos\":1,\"ok\":%s,\"inconclusive\":%s,\"seed\":%lld,",
+	    verdict_holds(v) ? "true" : "false", verdict_is_inconclusive(v) ? "true" : "false",
+	    (long long)v->seed);
 	verdict_json_text(out, "cloud", v->cloud);
 	buf_printf(out, ",\"machines\":%d,\"instances\":%d", v->machines, v->instances);
 	verdict_json_checks(v, out);
@@ -251,6 +253,15 @@ void verdict_json(const struct verdict *v, struct buf *out)
 	for (i = 0; i < v->n_blows; i++)
 		verdict_json_blow(v, i, out);
 	buf_str(out, "]}\n");
+}
+
+void verdict_json_error(const char *why, const char *folder, struct buf *out)
+{
+	buf_str(out, "{\"ebb_chaos\":1,\"ok\":false,\"inconclusive\":false,");
+	verdict_json_text(out, "error", why);
+	buf_char(out, ',');
+	verdict_json_text(out, "folder", folder);
+	buf_str(out, "}\n");
 }
 
 /* ---- JUnit ---- */
@@ -324,4 +335,14 @@ void verdict_junit(const struct verdict *v, struct buf *out)
 	buf_str(out, "</system-out>\n</testsuite>\n");
 	out->failed = out->failed || text.failed;
 	buf_free(&text);
+}
+
+void verdict_junit_error(const char *why, struct buf *out)
+{
+	buf_str(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ebb chaos run\" "
+	    "tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n"
+	    "  <testcase classname=\"ebb.chaos\" name=\"held: the rehearsal could be held\">"
+	    "<error message=\"");
+	junit_text(why, out);
+	buf_str(out, "\"/></testcase>\n</testsuite>\n");
 }

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -87,7 +88,7 @@ static const struct option chaos_run_options[] = {
 	{0, "slots", OPTION_COUNT, CHAOS_RUN_AT(slots), "N", "commands at once on each (1)", NULL, 1,
 	    1024},
 	{0, "cloud", OPTION_CHOICE, CHAOS_RUN_AT(cloud), "NAME",
-	    "whose notices: aws (default), gcp, azure",
+	    "whose notices: aws, gcp (default), azure",
 	    EXPERIMENT_CLOUDS},
 	{0, "notice-window", OPTION_DURATION, CHAOS_RUN_AT(window_ms), "TIME",
 	    "from a notice to the machine's end (10s)", NULL, 100, CHAOS_RUN_DAY},
@@ -384,20 +385,49 @@ static enum status chaos_run_find_running(const struct chaos_run_values *v, stru
 
 /* ---- the verdict ---- */
 
-static enum status chaos_run_write_file(const char *path, const struct verdict *v,
-    void (*show)(const struct verdict *v, struct buf *out), struct error *e)
+static enum status chaos_run_write_file(const char *path, const struct buf *text, struct error *e)
 {
-	struct buf b = {0};
+	enum status st = path != NULL ? buf_check(text, e) : ST_OK;
+
+	return path != NULL && st == ST_OK
+	    ? file_write_durable(path, text->data, text->len, 0644, e) : st;
+}
+
+/* `why` it could not be held; NULL: it was. */
+static enum status chaos_run_write_files(const struct chaos_run_values *v,
+    const struct verdict *verdict, const char *why, struct error *e)
+{
+	struct buf json = {0};
+	struct buf junit = {0};
 	enum status st;
 
-	if (path == NULL)
-		return ST_OK;
-	show(v, &b);
-	st = buf_check(&b, e);
+	if (why != NULL) {
+		verdict_json_error(why, verdict->folder, &json);
+		verdict_junit_error(why, &junit);
+	} else {
+		verdict_json(verdict, &json);
+		verdict_junit(verdict, &junit);
+	}
+	st = chaos_run_write_file(v->json, &json, e);
 	if (st == ST_OK)
-		st = file_write_durable(path, b.data, b.len, 0644, e);
-	buf_free(&b);
+		st = chaos_run_write_file(v->junit, &junit, e);
+	buf_free(&json);
+	buf_free(&junit);
 	return st;
+}
+
+static int chaos_run_show_error(const struct chaos_run_values *v, const struct verdict *verdict,
+    enum status why, const struct error *e)
+{
+	struct error second;
+	enum status st = chaos_run_write_files(v, verdict, e->text, &second);
+	int code = common_fail(why, e);
+
+	if (verdict->folder != NULL)
+		log_line(LOG_INFO, "kept: %s", verdict->folder);
+	if (st != ST_OK)
+		(void)common_fail(st, &second);
+	return code;
 }
 
 static int chaos_run_show_verdict(const struct chaos_run_values *v, const struct verdict *verdict)
@@ -405,10 +435,8 @@ static int chaos_run_show_verdict(const struct chaos_run_values *v, const struct
 	struct buf b = {0};
 	struct error e;
 	int code;
-	enum status st = chaos_run_write_file(v->json, verdict, verdict_json, &e);
+	enum status st = chaos_run_write_files(v, verdict, NULL, &e);
 
-	if (st == ST_OK)
-		st = chaos_run_write_file(v->junit, verdict, verdict_junit, &e);
 	verdict_text(verdict, &b);
 	code = common_print(&b);
 	if (st != ST_OK)
@@ -439,7 +467,7 @@ static int chaos_run_hold(const struct chaos_run_values *v, struct chaos_job *j)
 	if (v->run == NULL)
 		verdict.cloud = v->cloud != NULL ? v->cloud : j->x.cloud == 0 ? "aws"
 		    : j->x.cloud == 1 ? "gcp" : "azure";
-	code = st != ST_OK ? common_fail(st, &e) : interrupted ? EXIT_INTERRUPTED
+	code = st != ST_OK ? chaos_run_show_error(v, &verdict, st, &e) : interrupted ? EXIT_INTERRUPTED
 	    : chaos_run_show_verdict(v, &verdict);
 	verdict_free(&verdict);
 	rehearsal_free(r);
@@ -447,6 +475,46 @@ static int chaos_run_hold(const struct chaos_run_values *v, struct chaos_job *j)
 }
 
 /* ---- the verb ---- */
+
+/* Whether the file can be made when all is over. */
+static enum status chaos_run_check_target(const char *option, const char *path, struct error *e)
+{
+	struct buf folder = {0};
+	struct stat was;
+	enum status st = ST_OK;
+
+	if (path == NULL)
+		return ST_OK;
+	file_dirname(path, &folder);
+	st = buf_check(&folder, e);
+	if (st == ST_OK && (path[0] == '\0' || (stat(path, &was) == 0 && S_ISDIR(was.st_mode))))
+		st = error_set(e, ST_CONFIG, "%s: \"%.200s\" is no name of a file", option, path);
+	else if (st == ST_OK && access(folder.data, W_OK | X_OK) != 0)
+		st = error_set(e, ST_CONFIG, "%s: %.200s cannot be made: %.200s: %s; expected a folder "
+		    "that can be written", option, path, folder.data, strerror(errno));
+	buf_free(&folder);
+	return st;
+}
+
+/* What would be found out after everything has run. */
+static enum status chaos_run_check_places(const struct chaos_run_values *v, struct error *e)
+{
+	struct stat is;
+	enum status st = chaos_run_check_target("--json", v->json, e);
+
+	if (st == ST_OK)
+		st = chaos_run_check_target("--junit", v->junit, e);
+	if (st == ST_OK && v->reference != NULL && stat(v->reference, &is) != 0)
+		st = error_set(e, ST_CONFIG, "--reference %.200s: %s; expected the folder with the "
+		    "outputs", v->reference, strerror(errno));
+	else if (st == ST_OK && v->reference != NULL && !S_ISDIR(is.st_mode))
+		st = error_set(e, ST_CONFIG, "--reference %.200s is no folder; expected the one with the "
+		    "outputs", v->reference);
+	if (st == ST_OK && v->state != NULL && v->run == NULL)
+		st = error_set(e, ST_CONFIG, "--state is that of a run that goes on; expected it with "
+		    "--run NAME, as a rehearsal of a file has a state of its own");
+	return st;
+}
 
 static enum status chaos_run_fill_job(const struct chaos_run_values *v, const char *file,
     struct chaos_job *j, struct error *e)
@@ -457,6 +525,9 @@ static enum status chaos_run_fill_job(const struct chaos_run_values *v, const ch
 	if (n <= 0)
 		return error_os(e, errno, "cannot tell where this program is");
 	experiment_init(&j->x);
+	st = chaos_run_check_places(v, e);
+	if (st != ST_OK)
+		return st;
 	if (v->run != NULL && file != NULL)
 		return error_set(e, ST_CONFIG, "either --run, a run that goes on, or a file: not both");
 	if (v->run != NULL)
@@ -516,8 +587,8 @@ const struct verb verb_chaos_run = {
 	    "  ebb chaos run --action kill --targets 'COUNT(1)' --every 5s logs.yaml\n"
 	    "  ebb chaos run experiment.yaml --junit chaos.xml\n"
 	    "  ebb chaos run --run logs --state /srv/ebb --action freeze --for 10s\n"
-	    "\nExit: 0 all checks hold, 1 some do not (what there is to look at is kept), 2 usage\n"
-	    "or file, 3 it could not be held, 130 by Ctrl-C.\n",
+	    "\nExit: 0 all checks hold, 1 some do not (what there is to look at is kept), or no\n"
+	    "interruption was felt, which shows nothing (INCONCLUSIVE); 2 usage or file, 3 it could not be held, 130 by Ctrl-C.\n",
 	.options = chaos_run_options,
 	.run = chaos_run_main,
 };

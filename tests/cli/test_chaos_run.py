@@ -3,6 +3,8 @@ what is so. What parses, draws and plans without I/O is in tests/unit/test_rehea
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import xml.etree.ElementTree as ET
@@ -66,8 +68,11 @@ def rehearse(box, *args, code=0, file="p/nums.yaml", right=True, seconds=28):
                 code=code, seconds=seconds)
     v = json.loads(path.read_text())
     text = r.out.decode()
-    assert text.startswith("verdict: ok\n" if code == 0 else "verdict: FAILED\n"), text
+    failed = {c["name"] for c in v["checks"] if c["result"] == "failed"}
+    word = "ok" if code == 0 else "INCONCLUSIVE" if failed == {"disturbed"} else "FAILED"
+    assert text.startswith("verdict: %s\n" % word), text
     assert v["ebb_chaos"] == 1 and v["ok"] == (code == 0)
+    assert v["inconclusive"] == (word == "INCONCLUSIVE")
     assert str(v["seed"]) in text
     box.wait_alone(1)
     return v
@@ -102,8 +107,8 @@ def test_notices(nums, targets, machines, hit):
 
 @pytest.mark.parametrize("options, want", [
     (("--cloud", "azure", "--says", "stop", "--at", "0ms"), {"notice": (1, 1, 0)}),
-    (("--action", "rebalance", "--at", "0ms", "--set", "pause=0.6"), {"rebalance": (1, 1, 0)}),
-    (("--action", "hibernate", "--at", "0ms", "--for", "300ms", "--set", "pause=0.6"),
+    (("--action", "rebalance", "--cloud", "aws", "--at", "0ms", "--set", "pause=0.6"), {"rebalance": (1, 1, 0)}),
+    (("--action", "hibernate", "--cloud", "aws", "--at", "0ms", "--for", "300ms", "--set", "pause=0.6"),
      {"hibernate": (1, 1, 0)}),
     (("--action", "capacity", "--cloud", "gcp", "--at", "200ms", "--for", "2s"),
      {"capacity": (2, 2, 0)}),
@@ -188,15 +193,24 @@ def test_failing_shards(nums):
                .replace("    output: out", "    retry: {failures: 1}\n    output: out"))
     v = rehearse(nums, "--action", "kill", "--at", "300ms", code=1)
     assert results(v)["finished"] == results(v)["lost"] == "failed"
-    r = nums.ebb("chaos", "run", "p/nums.yaml", code=3)
+    json_path, junit = nums.top / "v.json", nums.top / "j.xml"
+    r = nums.ebb("chaos", "run", "p/nums.yaml", "--json", str(json_path), "--junit", str(junit), code=3)
     assert "does not finish without interruptions (exit code 1)" in r.err
     assert r.out == b"" and "failed" in r.err
+    v = json.loads(json_path.read_text())
+    assert v["ok"] is False and "does not finish without" in v["error"]
+    assert "kept: %s\n" % v["folder"] in r.err, "the inner run's words lead there"
+    assert (Path(v["folder"]) / "ref-state/ledger.db").exists()
+    suite = ET.parse(junit).getroot()
+    assert suite.get("errors") == suite.get("tests") == "1"
+    assert suite.find("testcase/error").get("message") == v["error"]
 
 
 def test_over_before_anything_was_done(nums):
     v = rehearse(nums, "--at", "1h", "--set", "pause=0", code=1)
     assert results(v) == dict(GOOD, disturbed="failed")
     assert v["blows"] == [] and "--at" in text_of(v, "disturbed")
+    assert v["inconclusive"] and v["cloud"] == "gcp"
 
 
 def test_what_goes_to_stdout_is_not_compared(nums):
@@ -261,6 +275,38 @@ def test_a_run_that_goes_on(nums, action, code):
     assert counts(v)[action][0] == 1
 
 
+@pytest.mark.parametrize("action", ["kill", "notice"])
+def test_the_last_worker_is_taken_away(nums, action):
+    """It says beforehand that this takes everybody, and at once that nobody is left."""
+    runs = start(nums)
+    chaos = nums.begin("chaos", "run", "--run", "nums", "--state", "p/.ebb", "--action", action, "--at",
+                       "0ms", "--targets", "ALL")
+    wait_until(lambda: "nobody works on r1 any more" in chaos.err(), 10, "it is said")
+    for run in runs:
+        assert run.wait(10).code == (75 if action == "notice" else -signal.SIGKILL)
+    said = chaos.err()
+    assert re.search(r"^\+\S+ m?s this takes every worker of r1 \(2\): ", said, re.M), said
+    assert said.index("this takes") < said.index("machine ")
+    assert "ebb worker --run r1" in said and "until --timeout (10m" in said
+    nums.release()
+    nums.ebb("worker", "--run", "nums", "--state", "p/.ebb", "--lease", "2s")
+    r = chaos.wait(20)
+    assert r.code == 0, r.err
+    assert r.err.count("nobody works on") == 1
+
+
+def test_one_of_two_is_not_all(nums):
+    runs = start(nums)
+    chaos = nums.begin("chaos", "run", "--run", "nums", "--state", "p/.ebb", "--action", "kill", "--at",
+                       "0ms", "--targets", "COUNT(1)")
+    wait_until(lambda: "killed" in chaos.err(), 10, "one is killed")
+    nums.release()
+    r = chaos.wait(20)
+    assert r.code == 0 and "nobody" not in r.err and "every worker" not in r.err, r.err
+    for run in runs:
+        run.wait(10)
+
+
 def test_nothing_to_interrupt(nums):
     err = nums.ebb("chaos", "run", "--run", "nums", "--state", "nowhere", code=2).err
     assert "no state folder" in err
@@ -282,7 +328,11 @@ def test_nothing_to_interrupt(nums):
     (("--trace", "none.json"), "none.json"), (("--speed", "2"), "belong to a trace"),
     (("--lifecycle", "on-demand"), "nobody takes an on-demand machine away"),
     (("--real-windows", "--notice-window", "3s"), "exclude"), (("--set", "none=1"), "no such parameter"),
-    (("--pool", "a b"), "no name"), (("--workers", "65"), "64"), (("--folder", "nowhere"), "nowhere"),
+    (("--pool", "a b"), "no name"), (("--state", "x"), "--run NAME"),
+    (("--reference", "none"), "--reference none: No such file"), (("--reference", "p/nums.yaml"), "is no folder"),
+    (("--json", "none/v.json"), "--json: none/v.json cannot be made: none: No such file"),
+    (("--junit", "p"), '"p" is no name of a file'), (("--junit", ""), '"" is no name'),
+    (("--workers", "65"), "64"), (("--folder", "nowhere"), "nowhere"),
 ])
 def test_wrong_words(nums, options, says):
     r = nums.ebb("chaos", "run", "p/nums.yaml", *options, code=2)
@@ -302,8 +352,15 @@ def test_wrong_words(nums, options, says):
     ("pipeline: p/nums.yaml\nactions: kill", "expected a list"),
     ("pipeline: p/nums.yaml\nfleet: [4]\nactions: [{do: kill}]", "expected a map"),
     ("pipeline: p/nums.yaml\nfleet: [{workers: 2}]\nactions: [{do: kill}]", '"pool" is missing'),
-    ("pipeline: p/nums.yaml\nfleet: [{pool: a}, {pool: a}]\nactions: [{do: kill}]", '"a" is there twice'),
-    ("pipeline: p/nums.yaml\nfleet: [{pool: a}]\nactions: [{do: kill, pool: b}]", "no machine of the fleet"),
+    ("pipeline: p/nums.yaml\nfleet: [{pool: a}, {pool: a}]\nactions: [{do: kill}]", 'bad.yaml:2:27: the pool "a" is there twice, first in line 2'),
+    ("pipeline: p/nums.yaml\nfleet: [{pool: spot}]\nactions: [{do: kill, pool: spt}]",
+     'bad.yaml:3:28: there is no pool "spt" in the fleet; did you mean "spot"?'),
+    ("pipeline: p/nums.yaml\nfleet: [{pool: spot}]\nactions: [{do: kill, pool: x}, {do: kil}]",
+     'bad.yaml:3:28: there is no pool "x" in the fleet; expected one under fleet:, such as "spot"'),
+    ("pipeline: p/nums.yaml\nfleet: [{pool: spot}]\nactions: [{do: kill, pool: x}, {do: kil}]",
+     'bad.yaml:3:37: "do" is "kil"'),
+    ("pipeline: p/nums.yaml\nfleet: [{pool: a}]\nactions: [{do: kill, zone: b}]", "no machine of the fleet"),
+    ("pipeline: p/nums.yaml\nactions: [{do: kill, pool: b}]", "no machine of the fleet"),
     ("pipeline: p/nums.yaml\ncloud: ibm\nactions: [{do: kill}]", "aws, gcp, azure"),
     ("pipeline: none.yaml\nactions: [{do: kill}]", "none.yaml"),
     ("pipeline: p/nums.yaml\nactions: [{do: kill, at: 1s}", "bad.yaml:"),
@@ -337,6 +394,13 @@ def test_the_demo_with_half_of_its_machines_taken_away(sections):
     assert counts(v) == {"notice": (2, 2, 0)}
     assert v["reference_ms"] > 0
     assert tree(sections.root) == before
+
+
+def test_the_line_of_the_readme(sections):
+    """As it stands, where the whole file is two shards."""
+    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if "ebb chaos run" in line)
+    r = sections.ebb(*shlex.split(line)[1:])
+    assert r.out.startswith(b"verdict: ok\n"), r.out
 
 
 def test_the_example_of_an_experiment(sections):

@@ -534,6 +534,15 @@ def test_azure_preempt_and_acknowledge(serve):
     assert events(server)["Events"][0]["EventId"] != event["EventId"]
 
 
+def test_azure_ebb_finds_it_by_the_ready_line(serve, box):
+    server = serve("azure", "--notice-after", "0", "--notice-window", "8s")
+    where = server.ready()[0]["environment"]
+    assert where == {"AZURE_POD_IDENTITY_AUTHORITY_HOST": server.endpoint}
+    box.env.update(where)
+    r = box.ebb("map", "--notice", "azure", "--grace", "0s", "--", "sleep", ":::", "60", code=75)
+    assert "azure is going to take this machine" in r.err
+
+
 def test_azure_starts_by_itself(serve):
     server = serve("azure", "--notice-after", "0", "--notice-window", "300ms")
     wait_until(lambda: events(server)["Events"][0]["EventStatus"] == "Started", 5, "it starts")
