@@ -113,8 +113,8 @@ static const struct key action_keys[] = {
 
 void experiment_init(struct experiment *x)
 {
-	*x = (struct experiment){.cloud = EXPERIMENT_CLOUD_USUAL, .window_ms = 10000, .replace_ms = 1000, .lease_ms = 2000,
-	    .timeout_ms = 600000, .seed = -1};
+	*x = (struct experiment){.cloud = EXPERIMENT_CLOUD_USUAL, .window_ms = 10000,
+	    .replace_ms = 1000, .lease_ms = 2000, .timeout_ms = 600000, .seed = -1};
 }
 
 static void action_free(struct chaos_action *a)

@@ -588,7 +588,8 @@ const struct verb verb_chaos_run = {
 	    "  ebb chaos run experiment.yaml --junit chaos.xml\n"
 	    "  ebb chaos run --run logs --state /srv/ebb --action freeze --for 10s\n"
 	    "\nExit: 0 all checks hold, 1 some do not (what there is to look at is kept), or no\n"
-	    "interruption was felt, which shows nothing (INCONCLUSIVE); 2 usage or file, 3 it could not be held, 130 by Ctrl-C.\n",
+	    "interruption was felt, which shows nothing (INCONCLUSIVE); 2 usage or file,\n"
+	    "3 it could not be held, 130 by Ctrl-C.\n",
 	.options = chaos_run_options,
 	.run = chaos_run_main,
 };
