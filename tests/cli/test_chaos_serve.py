@@ -287,18 +287,17 @@ def test_aws_rebalance_first_then_notice_then_withdrawn(serve):
 def test_aws_on_a_schedule(serve):
     server = serve("aws", "--imds", "v1", "--rebalance-after", "200ms", "--notice-after", "400ms",
                    "--withdraw-after", "400ms", "--maintenance-after", "0s")
-    seen = []
+    seen = {REBALANCE: [], SPOT: []}
 
     def look():
-        now = (server.ask(REBALANCE).status, server.ask(SPOT).status)
-        if not seen or seen[-1] != now:
-            seen.append(now)
-        return len(seen) > 1 and now == (404, 404)
+        for path, was in seen.items():
+            now = server.ask(path).status
+            if was[-1:] != [now]:
+                was.append(now)
+        return all(was[-1] == 404 and 200 in was for was in seen.values())
     wait_until(look, 10, "noticed and withdrawn")
-    # A slow machine may miss a step, and none comes out of its place.
-    steps = [(404, 404), (200, 404), (200, 200), (404, 200), (404, 404)]
-    assert (200, 200) in seen
-    assert [steps.index(s) for s in seen[:-1]] == sorted(steps.index(s) for s in seen[:-1])
+    # The first step may have been over before the first look.
+    assert all([404, *was] == [404, 404, 200, 404] or was == [200, 404] for was in seen.values())
 
 
 def test_aws_maintenance(serve):
