@@ -156,7 +156,7 @@ def test_a_window_that_is_too_short(nums):
     nums.write("p/deaf.yaml", PIPELINE.replace("sleep ${pause}", "trap '' TERM; sleep ${pause}")
                .replace("run: 'echo {}", "run: \"echo {}").replace("echo {}'", "echo {}\"")
                .replace('"$EBBTEST_LOG"', "$EBBTEST_LOG"))
-    v = rehearse(nums, "--cloud", "gcp", "--at", "1500ms", "--notice-window", "100ms", "--workers", "2",
+    v = rehearse(nums, "--cloud", "gcp", "--at", "1100ms", "--notice-window", "100ms", "--workers", "2",
                  "--targets", "COUNT(1)", "--set", "pause=0.8", file="p/deaf.yaml")
     assert results(v) == GOOD
     assert v["interruptions"]["notice"]["missed"] == 1
